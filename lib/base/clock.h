@@ -1,0 +1,13 @@
+/* Time, for hands and the body. Brains are told the time. */
+#ifndef RAYI_CLOCK_H
+#define RAYI_CLOCK_H
+
+#include <stdint.h>
+
+int64_t rayi_now_ns(void); /* monotonic */
+int64_t rayi_now_ms(void); /* monotonic */
+
+/* The moment timeout_ms from now in rayi_now_ns terms; INT64_MAX for a negative (endless) timeout. */
+int64_t rayi_deadline_ns(int64_t timeout_ms);
+
+#endif

@@ -1,0 +1,28 @@
+/* Errors: a counted story that travels with failed objects, and the last one of each thread. */
+#ifndef RAYI_ERROR_H
+#define RAYI_ERROR_H
+
+#include <ray/error.h>
+
+#define RAYI_MESSAGE_MAX 1023 /* bytes of a message, without its NUL */
+
+typedef struct rayi_error rayi_error; /* immutable once made, counted */
+
+/* Never NULL: without memory it is a shared one that says so. function, node_id, payload are copied and may be NULL. */
+rayi_error *rayi_error_new(int code, const char *function, const char *node_id, const char *format, ...)
+    RAY_PRINTF(4, 5);
+rayi_error *rayi_error_new_user(int user_code, const char *function, const char *node_id, const char *message,
+                                const void *payload, size_t payload_size);
+rayi_error *rayi_error_ref(rayi_error *error);
+void rayi_error_unref(rayi_error *error);
+const ray_error *rayi_error_public(const rayi_error *error);
+int rayi_error_code(const rayi_error *error);
+
+/* Makes it this thread's last error (one count is taken over); returns its code. */
+int rayi_error_set_last(rayi_error *error);
+/* A new error as this thread's last; returns code. */
+int rayi_fail(int code, const char *format, ...) RAY_PRINTF(2, 3);
+/* This thread's last error, with a count for the caller; NULL if there is none. */
+rayi_error *rayi_error_last(void);
+
+#endif
