@@ -6,6 +6,7 @@
 
 int64_t rayi_now_ns(void); /* monotonic */
 int64_t rayi_now_ms(void); /* monotonic */
+int64_t rayi_wall_ms(void); /* since 1970, for people */
 
 /* The moment timeout_ms from now in rayi_now_ns terms; INT64_MAX for a negative (endless) timeout. */
 int64_t rayi_deadline_ns(int64_t timeout_ms);

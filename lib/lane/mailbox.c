@@ -1,0 +1,376 @@
+/* Mailboxes: the queue of an actor's calls.
+ *
+ * Submitters push calls whose arguments are done onto `inbox`, a stack that a compare-and-swap extends (release); whoever
+ * finds it IDLE has to schedule a runner. Runners, one for each call that may be under way, take the whole stack
+ * (exchange, acquire), turn it round and append it to the queue `first`…`last`, all under the lock, which submitters on
+ * this path never take. The inbox becomes IDLE again only by a compare-and-swap from empty, under the lock, when a runner
+ * finds nothing to do; so a call is either seen by that runner or schedules one.
+ *
+ * Order. Calls of one caller keep the order of submission. A call whose arguments are not done is held in its caller's
+ * list, and so is every later call of that caller while that list is not empty; when arguments resolve, the head of each
+ * list that is ready moves on to the inbox, under the lock. A caller itself submits from one thread, sees its own changes
+ * of num_held, and meets a decrement by others (release) only after the calls were pushed. */
+#include "lane/inside.h"
+
+typedef struct rayi_held {
+    struct rayi_held *next;
+    uint64_t caller;
+    rayi_task *first, *last;
+} rayi_held;
+
+int rayi_mailbox_init(rayi_mailbox *mailbox)
+{
+    mailbox->runner.content.pointer = mailbox;
+    atomic_store_explicit(&mailbox->inbox, RAYI_IDLE, memory_order_relaxed);
+    atomic_store_explicit(&mailbox->num_held, 0, memory_order_relaxed);
+    mailbox->first = mailbox->last = mailbox->running = NULL;
+    mailbox->held = NULL;
+    mailbox->runners = mailbox->allowed = 0;
+    mailbox->runner_busy = mailbox->poked = false;
+    return pthread_mutex_init(&mailbox->lock, NULL) ? rayi_fail(RAY_ERR_SYSTEM, "no mutex for an actor") : 0;
+}
+
+void rayi_mailbox_fini(rayi_mailbox *mailbox)
+{
+    RAYI_ASSERT(!mailbox->first && !mailbox->running && !mailbox->held);
+    pthread_mutex_destroy(&mailbox->lock);
+}
+
+/* One runner more goes into a queue; the lock is held. False: no memory for it, the others will do. */
+static rayi_record *new_runner(rayi_thread *thread, rayi_mailbox *mailbox)
+{
+    rayi_record *runner = &mailbox->runner;
+
+    if (mailbox->runner_busy) {
+        runner = rayi_pool_alloc(thread, RAYI_RUNNER, sizeof *runner);
+        if (!runner)
+            return NULL;
+        runner->content.pointer = mailbox;
+    }
+    mailbox->runner_busy = true;
+    mailbox->runners++;
+    rayi_record_ref(&mailbox->runner); /* for as long as it is in a queue or serves */
+    return runner;
+}
+
+/* Schedules a runner if one may be needed: what comes was put into an idle inbox. */
+static void schedule(rayi_thread *thread, rayi_mailbox *mailbox)
+{
+    rayi_record *runner = NULL;
+
+    pthread_mutex_lock(&mailbox->lock);
+    if (mailbox->runners < mailbox->allowed)
+        runner = new_runner(thread, mailbox);
+    pthread_mutex_unlock(&mailbox->lock);
+    if (runner)
+        rayi_lane_enqueue(thread, runner);
+}
+
+/* True: the inbox was idle. */
+static bool push(rayi_mailbox *mailbox, rayi_task *call)
+{
+    uintptr_t head = atomic_load_explicit(&mailbox->inbox, memory_order_relaxed);
+
+    do
+        call->head.next = head == RAYI_IDLE ? NULL : (rayi_record *)head;
+    while (!atomic_compare_exchange_weak_explicit(&mailbox->inbox, &head, (uintptr_t)call, memory_order_acq_rel,
+                                                  memory_order_relaxed));
+    return head == RAYI_IDLE;
+}
+
+static rayi_held *held_of(rayi_mailbox *mailbox, uint64_t caller)
+{
+    rayi_held *held = mailbox->held;
+
+    while (held && held->caller != caller)
+        held = held->next;
+    return held;
+}
+
+/* The lock is held. */
+static bool hold(rayi_mailbox *mailbox, rayi_task *call, uint64_t caller)
+{
+    rayi_held *held = held_of(mailbox, caller);
+
+    if (!held) {
+        held = rayi_alloc(sizeof *held);
+        if (!held)
+            return false;
+        *held = (rayi_held){.next = mailbox->held, .caller = caller};
+        mailbox->held = held;
+    }
+    call->head.next = NULL;
+    if (held->last)
+        held->last->head.next = &call->head;
+    else
+        held->first = call;
+    held->last = call;
+    atomic_fetch_add_explicit(&mailbox->num_held, 1, memory_order_relaxed);
+    return true;
+}
+
+bool rayi_mailbox_post(rayi_thread *thread, rayi_mailbox *mailbox, rayi_task *call)
+{
+    bool ready = atomic_load_explicit(&call->pending, memory_order_acquire) == 0, posted = true, wake = false;
+
+    if (ready && atomic_load_explicit(&mailbox->num_held, memory_order_acquire) == 0) {
+        wake = push(mailbox, call);
+    } else {
+        pthread_mutex_lock(&mailbox->lock);
+        if (!ready || held_of(mailbox, thread->caller))
+            posted = hold(mailbox, call, thread->caller);
+        else
+            wake = push(mailbox, call);
+        pthread_mutex_unlock(&mailbox->lock);
+    }
+    if (wake)
+        schedule(thread, mailbox);
+    return posted;
+}
+
+void rayi_mailbox_ready(rayi_thread *thread, rayi_mailbox *mailbox)
+{
+    bool wake = false;
+    rayi_held **at, *held;
+
+    pthread_mutex_lock(&mailbox->lock);
+    for (at = &mailbox->held; (held = *at);) {
+        while (held->first && atomic_load_explicit(&held->first->pending, memory_order_acquire) == 0) {
+            rayi_task *call = held->first;
+            held->first = (rayi_task *)call->head.next;
+            wake |= push(mailbox, call);
+            atomic_fetch_sub_explicit(&mailbox->num_held, 1, memory_order_release);
+        }
+        if (held->first) {
+            at = &held->next;
+        } else {
+            *at = held->next;
+            rayi_free(held);
+        }
+    }
+    pthread_mutex_unlock(&mailbox->lock);
+    if (wake)
+        schedule(thread, mailbox);
+}
+
+void rayi_mailbox_poke(rayi_thread *thread, rayi_mailbox *mailbox, uint32_t allowed)
+{
+    uintptr_t idle = RAYI_IDLE;
+    bool needed;
+
+    pthread_mutex_lock(&mailbox->lock);
+    mailbox->allowed = allowed;
+    mailbox->poked = true;
+    needed = mailbox->allowed > 0 && mailbox->runners == 0;
+    if (needed)
+        (void)atomic_compare_exchange_strong(&mailbox->inbox, &idle, 0);
+    pthread_mutex_unlock(&mailbox->lock);
+    if (needed)
+        schedule(thread, mailbox);
+}
+
+/* Moves the inbox to the end of the queue; the lock is held. With a runner about, the inbox stays its to rest. */
+static void collect(rayi_mailbox *mailbox)
+{
+    uintptr_t head = atomic_load_explicit(&mailbox->inbox, memory_order_relaxed);
+    rayi_record *first = NULL, *last;
+
+    if (head == RAYI_IDLE || head == 0)
+        return;
+    last = (rayi_record *)atomic_exchange_explicit(&mailbox->inbox, mailbox->runners > 0 ? 0 : RAYI_IDLE,
+                                                   memory_order_acquire);
+    for (rayi_record *call = last, *next; call; call = next) {
+        next = call->next;
+        call->next = first;
+        first = call;
+    }
+    if (mailbox->last)
+        mailbox->last->head.next = first;
+    else
+        mailbox->first = (rayi_task *)first;
+    mailbox->last = (rayi_task *)last;
+}
+
+static rayi_task *pop(rayi_mailbox *mailbox)
+{
+    rayi_task *call = mailbox->first;
+
+    if (call) {
+        mailbox->first = (rayi_task *)call->head.next;
+        if (!mailbox->first)
+            mailbox->last = NULL;
+    }
+    return call;
+}
+
+rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox)
+{
+    rayi_record *runner = NULL, *stale = NULL;
+    rayi_task *call;
+
+    pthread_mutex_lock(&mailbox->lock);
+    mailbox->poked = false;
+    if (!mailbox->first)
+        collect(mailbox);
+    while ((call = pop(mailbox)) && !rayi_record_claim(&call->head)) { /* cancelled meanwhile */
+        call->head.next = stale;
+        stale = &call->head;
+    }
+    if (call) {
+        call->head.next = mailbox->running ? &mailbox->running->head : NULL;
+        mailbox->running = call;
+        if (mailbox->runners < mailbox->allowed &&
+            (mailbox->first || atomic_load_explicit(&mailbox->inbox, memory_order_relaxed) > RAYI_IDLE))
+            runner = new_runner(thread, mailbox);
+    }
+    pthread_mutex_unlock(&mailbox->lock);
+    if (runner)
+        rayi_lane_enqueue(thread, runner);
+    for (rayi_record *next; stale; stale = next) {
+        next = stale->next;
+        rayi_record_unref(thread, stale);
+    }
+    return call;
+}
+
+static void leave_running(rayi_mailbox *mailbox, rayi_task *call)
+{
+    rayi_task *at = mailbox->running;
+
+    if (at == call) {
+        mailbox->running = (rayi_task *)call->head.next;
+        return;
+    }
+    while (at->head.next != &call->head)
+        at = (rayi_task *)at->head.next;
+    at->head.next = call->head.next;
+}
+
+int rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call)
+{
+    int whose = RAYI_OURS;
+    unsigned state;
+
+    pthread_mutex_lock(&mailbox->lock);
+    state = atomic_load_explicit(&call->head.state, memory_order_relaxed);
+    if (state & RAYI_TAKEN)
+        whose = RAYI_OTHERS;
+    else
+        leave_running(mailbox, call);
+    if (whose == RAYI_OURS && (state & RAYI_AGAIN)) {
+        whose = RAYI_RUN_AGAIN;
+        atomic_store_explicit(&call->head.state, RAYI_PENDING, memory_order_release);
+        call->head.next = (rayi_record *)mailbox->first;
+        mailbox->first = call;
+        if (!mailbox->last)
+            mailbox->last = call;
+    }
+    pthread_mutex_unlock(&mailbox->lock);
+    return whose;
+}
+
+bool rayi_mailbox_busy(rayi_mailbox *mailbox)
+{
+    bool busy;
+
+    pthread_mutex_lock(&mailbox->lock);
+    busy = mailbox->running != NULL;
+    pthread_mutex_unlock(&mailbox->lock);
+    return busy;
+}
+
+bool rayi_mailbox_leave(rayi_mailbox *mailbox, const rayi_record *runner)
+{
+    bool leaves;
+
+    pthread_mutex_lock(&mailbox->lock);
+    leaves = mailbox->runners > 1;
+    if (leaves) {
+        mailbox->runners--;
+        if (runner == &mailbox->runner)
+            mailbox->runner_busy = false;
+    }
+    pthread_mutex_unlock(&mailbox->lock);
+    return leaves;
+}
+
+bool rayi_mailbox_rest(rayi_mailbox *mailbox, const rayi_record *runner)
+{
+    uintptr_t none = 0;
+    bool rests;
+
+    pthread_mutex_lock(&mailbox->lock);
+    rests = !mailbox->poked && !mailbox->first;
+    if (rests)
+        rests = atomic_compare_exchange_strong_explicit(&mailbox->inbox, &none, RAYI_IDLE, memory_order_acq_rel,
+                                                        memory_order_relaxed) ||
+                none == RAYI_IDLE;
+    if (rests) {
+        mailbox->runners--;
+        if (runner == &mailbox->runner)
+            mailbox->runner_busy = false;
+    }
+    pthread_mutex_unlock(&mailbox->lock);
+    return rests;
+}
+
+#define CALLS_AT_ONCE 256 /* then others have their turn */
+
+void rayi_mailbox_serve(rayi_thread *thread, rayi_record *runner)
+{
+    rayi_mailbox *mailbox = runner->content.pointer;
+
+    if (thread->lane->ops.serve(thread, runner, CALLS_AT_ONCE)) {
+        rayi_lane_enqueue(thread, runner);
+        return;
+    }
+    if (runner != &mailbox->runner) /* else it may be in a queue again already */
+        rayi_pool_free(thread, runner);
+    rayi_record_unref(thread, &mailbox->runner);
+}
+
+rayi_task *rayi_mailbox_take_waiting(rayi_mailbox *mailbox)
+{
+    rayi_task *first, **end;
+    rayi_held *held;
+
+    pthread_mutex_lock(&mailbox->lock);
+    collect(mailbox);
+    first = mailbox->first;
+    end = &first;
+    while (*end)
+        end = (rayi_task **)&(*end)->head.next;
+    while ((held = mailbox->held)) {
+        *end = held->first;
+        while (*end)
+            end = (rayi_task **)&(*end)->head.next;
+        mailbox->held = held->next;
+        rayi_free(held);
+    }
+    atomic_store_explicit(&mailbox->num_held, 0, memory_order_release);
+    mailbox->first = mailbox->last = NULL;
+    pthread_mutex_unlock(&mailbox->lock);
+    return first;
+}
+
+rayi_task *rayi_mailbox_take_running(rayi_mailbox *mailbox, bool (*again)(rayi_task *call))
+{
+    rayi_task *taken = NULL, *call, *next;
+
+    pthread_mutex_lock(&mailbox->lock);
+    call = mailbox->running;
+    mailbox->running = NULL;
+    for (; call; call = next) {
+        bool stays = again(call);
+        rayi_task **list = stays ? &mailbox->running : &taken;
+        next = (rayi_task *)call->head.next;
+        atomic_fetch_or_explicit(&call->head.state, (stays ? RAYI_AGAIN : RAYI_TAKEN) | RAYI_CANCEL,
+                                 memory_order_relaxed);
+        if (!stays)
+            rayi_record_ref(&call->head);
+        call->head.next = *list ? &(*list)->head : NULL;
+        *list = call;
+    }
+    pthread_mutex_unlock(&mailbox->lock);
+    return taken;
+}

@@ -1,0 +1,243 @@
+/* Extents of a segment form a list by address, so that neighbours are found at once; free ones are also in the bins of
+ * their warmth by size class (good fit: the own class is searched a little, any extent of a higher class does). The
+ * last one freed is the first one taken, and the last one evicted: its pages are the likeliest to be in a cache.
+ *
+ * Warm and cold neighbours stay apart. That wastes addresses, which cost nothing, and keeps the count of touched pages
+ * exact: it is what the capacity really limits. */
+#include "store/room.h"
+
+enum { SEARCHED = 32, EVICT_AT_LEAST_PAGES = 256 };
+
+static size_t class_of(size_t num_pages)
+{
+    if (num_pages < 8)
+        return num_pages;
+    unsigned log = 63 - (unsigned)__builtin_clzll(num_pages);
+    return (size_t)(log - 2) * 8 + (num_pages >> (log - 3) & 7);
+}
+
+/* The first class from this one on that is not empty; RAYI_ROOM_CLASSES if none is. */
+static size_t class_from(const rayi_bins *bins, size_t class)
+{
+    for (size_t word = class / 64; word < RAYI_ROOM_WORDS; word++) {
+        uint64_t bits = bins->nonempty[word];
+        if (word == class / 64)
+            bits &= ~UINT64_C(0) << class % 64;
+        if (bits)
+            return word * 64 + (size_t)__builtin_ctzll(bits);
+    }
+    return RAYI_ROOM_CLASSES;
+}
+
+static rayi_block *largest(const rayi_bins *bins)
+{
+    for (size_t word = RAYI_ROOM_WORDS; word-- > 0;)
+        if (bins->nonempty[word]) {
+            size_t class = word * 64 + 63 - (size_t)__builtin_clzll(bins->nonempty[word]);
+            return bins->heads[class]->prev; /* the tail: free for the longest time */
+        }
+    return NULL;
+}
+
+static void bin_add(rayi_room *room, rayi_block *extent)
+{
+    rayi_bins *bins = &room->bins[extent->state];
+    size_t class = class_of(extent->num_pages);
+    DL_PREPEND(bins->heads[class], extent);
+    bins->nonempty[class / 64] |= UINT64_C(1) << class % 64;
+}
+
+static void bin_remove(rayi_room *room, rayi_block *extent)
+{
+    rayi_bins *bins = &room->bins[extent->state];
+    size_t class = class_of(extent->num_pages);
+    DL_DELETE(bins->heads[class], extent);
+    if (!bins->heads[class])
+        bins->nonempty[class / 64] &= ~(UINT64_C(1) << class % 64);
+}
+
+/* A free extent that is large enough; it stays in its bin. */
+static rayi_block *find(const rayi_bins *bins, size_t num_pages)
+{
+    size_t class = class_of(num_pages);
+    rayi_block *best = NULL;
+    int searched = 0;
+    for (rayi_block *extent = bins->heads[class]; extent && searched < SEARCHED; extent = extent->next, searched++) {
+        if (extent->num_pages >= num_pages && (!best || extent->num_pages < best->num_pages))
+            best = extent;
+        if (best && best->num_pages == num_pages)
+            break;
+    }
+    if (best)
+        return best;
+    class = class_from(bins, class + 1);
+    return class < RAYI_ROOM_CLASSES ? bins->heads[class] : NULL;
+}
+
+/* Adds to the sums, or takes from them, what this extent stands for. */
+static void count_extent(rayi_room *room, const rayi_block *extent, bool add)
+{
+    size_t delta = add ? extent->num_pages : -extent->num_pages;
+    switch (extent->state) {
+    case RAYI_EXTENT_USED:
+        room->used_pages += delta;
+        extent->segment->used_pages += delta;
+        break;
+    case RAYI_EXTENT_WARM:
+        room->warm_pages += delta;
+        extent->segment->warm_pages += delta;
+        break;
+    case RAYI_EXTENT_COLD:
+        break;
+    }
+}
+
+static void set_state(rayi_room *room, rayi_block *extent, rayi_extent_state state)
+{
+    count_extent(room, extent, false);
+    extent->state = state;
+    count_extent(room, extent, true);
+}
+
+/* The pages from the given one on become an extent of their own, `node`, in the same state. */
+static void split(rayi_room *room, rayi_block *extent, size_t num_pages, rayi_block *node)
+{
+    node->store = extent->store;
+    node->segment = extent->segment;
+    node->state = extent->state;
+    node->first_page = extent->first_page + num_pages;
+    node->num_pages = extent->num_pages - num_pages;
+    node->data = extent->data + (num_pages << room->page_shift);
+    node->left = extent;
+    node->right = extent->right;
+    if (node->right)
+        node->right->left = node;
+    extent->right = node;
+    extent->num_pages = num_pages;
+}
+
+/* Adds the right neighbour of equal state to this one; neither is in a bin. */
+static void absorb_right(rayi_room *room, rayi_block *extent)
+{
+    rayi_block *gone = extent->right;
+    extent->num_pages += gone->num_pages;
+    extent->right = gone->right;
+    if (gone->right)
+        gone->right->left = extent;
+    rayi_memory_free(room->memory, gone);
+}
+
+void rayi_room_init(rayi_room *room, const rayi_memory *memory, size_t page_bytes)
+{
+    *room = (rayi_room){.memory = memory, .page_shift = (unsigned)__builtin_ctzll(page_bytes)};
+}
+
+void rayi_room_add(rayi_room *room, rayi_segment *segment, rayi_block *extent)
+{
+    segment->num_pages = segment->size_bytes >> room->page_shift;
+    segment->first = extent;
+    extent->segment = segment;
+    extent->data = segment->base;
+    extent->num_pages = segment->num_pages;
+    extent->state = RAYI_EXTENT_COLD;
+    bin_add(room, extent);
+    DL_APPEND(room->segments, segment);
+    room->num_segments++;
+    room->mapped_pages += segment->num_pages;
+}
+
+rayi_block *rayi_room_take(rayi_room *room, size_t num_pages, rayi_block **spare)
+{
+    rayi_block *extent = find(&room->bins[RAYI_EXTENT_WARM], num_pages);
+    if (!extent)
+        extent = find(&room->bins[RAYI_EXTENT_COLD], num_pages);
+    if (!extent)
+        return NULL;
+    bin_remove(room, extent);
+    if (extent->num_pages > num_pages) {
+        split(room, extent, num_pages, *spare);
+        bin_add(room, *spare);
+        *spare = NULL;
+    }
+    extent->cold = extent->state == RAYI_EXTENT_COLD;
+    set_state(room, extent, RAYI_EXTENT_USED);
+    return extent;
+}
+
+void rayi_room_cut(rayi_room *room, rayi_block *extent, size_t num_pages, rayi_block **spare)
+{
+    RAYI_ASSERT(extent->state == RAYI_EXTENT_USED && num_pages > 0 && num_pages < extent->num_pages);
+    rayi_block *tail = *spare;
+    *spare = NULL;
+    split(room, extent, num_pages, tail);
+    rayi_room_put(room, tail, RAYI_EXTENT_WARM);
+}
+
+void rayi_room_put(rayi_room *room, rayi_block *extent, rayi_extent_state state)
+{
+    RAYI_ASSERT(extent->state == RAYI_EXTENT_USED && state != RAYI_EXTENT_USED);
+    set_state(room, extent, state);
+    if (extent->right && extent->right->state == state) {
+        bin_remove(room, extent->right);
+        absorb_right(room, extent);
+    }
+    if (extent->left && extent->left->state == state) {
+        extent = extent->left;
+        bin_remove(room, extent);
+        absorb_right(room, extent);
+    }
+    bin_add(room, extent);
+}
+
+void rayi_room_detach(rayi_room *room, rayi_segment *segment, rayi_eviction *out)
+{
+    RAYI_ASSERT(segment->used_pages == 0);
+    while (segment->first) {
+        rayi_block *extent = segment->first;
+        segment->first = extent->right;
+        bin_remove(room, extent);
+        count_extent(room, extent, false);
+        rayi_memory_free(room->memory, extent);
+    }
+    DL_DELETE(room->segments, segment);
+    room->num_segments--;
+    room->mapped_pages -= segment->num_pages;
+    LL_PREPEND(out->segments, segment);
+}
+
+/* The tail of a warm extent, or all of it if it is not much longer or there is no memory for a cut. */
+static rayi_block *take_tail(rayi_room *room, rayi_block *extent, size_t num_pages)
+{
+    rayi_block *node = NULL;
+    bin_remove(room, extent);
+    if (extent->num_pages > num_pages)
+        node = rayi_memory_zalloc(room->memory, sizeof *node);
+    if (node) {
+        split(room, extent, extent->num_pages - num_pages, node);
+        bin_add(room, extent);
+        extent = node;
+    }
+    set_state(room, extent, RAYI_EXTENT_USED);
+    return extent;
+}
+
+size_t rayi_room_evict(rayi_room *room, size_t num_pages, rayi_eviction *out)
+{
+    size_t gone = 0;
+    while (gone < num_pages) {
+        rayi_block *extent = largest(&room->bins[RAYI_EXTENT_WARM]);
+        if (!extent)
+            break;
+        rayi_segment *segment = extent->segment;
+        size_t wanted = RAYI_MAX(num_pages - gone, EVICT_AT_LEAST_PAGES); /* a system call is worth some pages */
+        if (segment->used_pages == 0 && segment->warm_pages <= wanted) {
+            gone += segment->warm_pages;
+            rayi_room_detach(room, segment, out);
+        } else {
+            extent = take_tail(room, extent, wanted);
+            gone += extent->num_pages;
+            LL_PREPEND(out->extents, extent);
+        }
+    }
+    return gone;
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""check.py BENCH: runs the bench quickly and checks that every figure is there, positive, and nothing failed.
+
+Targets are not judged: machines wander."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+NAMES = """init_local_ms tasks_sync_thread handoff_us handoff_us_p50 handoff_us_p99 handoff_spin_us tasks_async_thread
+    tasks_nested_fib actor_sync_thread actor_async_thread put_small get_small put_large_gib_s create_seal_large_us
+    get_view_us wait_1k_per_s queued_1m_s queued_bytes_per_task args_10k_ms get_10k_ms returns_3k_ms actors_10k_per_s
+    pss_idle_mb threads_idle lib_stripped_kb""".split()
+
+
+def problems(results):
+    seen = {result["name"]: result for result in results}
+    for name in NAMES:
+        if name not in seen:
+            yield f"{name}: missing"
+    for name, result in seen.items():
+        if set(result) != {"name", "unit", "value", "limit", "limit_name", "peers"}:
+            yield f"{name}: other fields than the issue's: {sorted(result)}"
+        elif not (result["value"] or 0) > 0:
+            yield f"{name}: no positive value"
+        elif result["limit_name"] and not (result["limit"] or 0) > 0:
+            yield f"{name}: no positive limit ({result['limit_name']})"
+
+
+def main(bench):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "bench.json")
+        code = subprocess.run([bench, "--quick", "--json", path], check=False).returncode
+        with open(path, encoding="utf-8") as file:
+            found = list(problems(json.load(file)["results"]))
+    print(*found, sep="\n")
+    return 1 if found or code else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,88 @@
+#!/bin/sh
+# What quickstart.sh does when packages are missing and what its exit status says, with stand-ins for apt, meson and ninja.
+set -u
+source=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)/examples/quickstart.sh
+dir=$(mktemp -d) || exit 99
+trap 'rm -rf "$dir"' EXIT
+failures=0
+
+fail()
+{
+    echo "failed: $*"
+    cat "$dir/output" "$dir/calls"
+    failures=$((failures + 1))
+}
+
+# stand_in NAME: a program that does what its standard input says.
+stand_in()
+{
+    { echo '#!/bin/sh'; cat; } >"$dir/bin/$1"
+    chmod +x "$dir/bin/$1"
+}
+
+# quickstart STATUS ARG…: runs it from elsewhere; its exit status must be STATUS.
+quickstart()
+{
+    want=$1
+    shift
+    : >"$dir/calls"
+    (cd "$dir/elsewhere" && PATH=$dir/bin sh "$dir/my tree/examples/quickstart.sh" "$@") >"$dir/output" 2>&1
+    got=$?
+    [ $got -eq "$want" ] || fail "exit status $got, expected $want"
+}
+
+called()
+{
+    grep -qF -e "$1" "$dir/calls" || fail "not called: $1"
+}
+
+mkdir -p "$dir/bin" "$dir/elsewhere" "$dir/my tree/examples"
+cp "$source" "$dir/my tree/examples"
+export dir
+for tool in sh cat dirname grep mkdir chmod mktemp rm sed env; do
+    ln -s "$(command -v $tool)" "$dir/bin/$tool"
+done
+echo 'test -e "$dir/installed" || exit 1; echo "install ok installed"' | stand_in dpkg-query
+echo 'echo "apt-get $*" >>"$dir/calls"; test "$2" = update || test -e "$dir/no-network" || : >"$dir/installed"
+test ! -e "$dir/no-network" || { echo "no network"; exit 100; }' | stand_in apt-get
+echo 'echo 1000' | stand_in id
+echo 'echo "meson $*" >>"$dir/calls"; mkdir -p "$2/examples"; : >"$2/build.ninja"
+for p in 01_task 20_wordcount; do
+    printf "#!/bin/sh\necho \"$p \$*\" >>\"\$dir/calls\"; pwd >>\"\$dir/calls\"; exit \${STATUS-0}\n" >"$2/examples/$p"
+    chmod +x "$2/examples/$p"
+done' | stand_in meson
+echo 'echo "ninja $*" >>"$dir/calls"' | stand_in ninja
+
+# Not root, no sudo: it names the packages and stops.
+quickstart 2
+for package in gcc meson ninja-build pkg-config libuv1-dev uthash-dev; do
+    grep -q "[ :]$package" "$dir/output" || fail "$package is not named"
+done
+[ -s "$dir/calls" ] && fail "it went on"
+
+# Through sudo; an installation that fails shows why.
+echo 'echo "sudo $1" >>"$dir/calls"; exec "$@"' | stand_in sudo
+: >"$dir/no-network"
+quickstart 2
+grep -q "no network" "$dir/output" || fail "the reason is not shown"
+rm "$dir/no-network"
+quickstart 0 --check some "dir s"
+called "sudo env"
+called "apt-get -q -y install --no-install-recommends gcc"
+called "meson setup $dir/my tree/build $dir/my tree"
+called "ninja -C $dir/my tree/build programs"
+called "20_wordcount --check some dir s"
+called "$dir/elsewhere"
+
+# All is there: no apt, no second setup.
+quickstart 0
+grep -qE "apt-get|meson" "$dir/calls" && fail "apt-get or meson was called without need"
+
+# The word count's exit status is passed on.
+sed -i 's/STATUS-0/STATUS-1/' "$dir/my tree/build/examples/20_wordcount"
+quickstart 1
+echo 'echo "broken source"; exit 1' | stand_in ninja
+quickstart 2
+grep -q "broken source" "$dir/output" || fail "the build's output is not shown"
+
+[ $failures -eq 0 ]

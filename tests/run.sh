@@ -1,0 +1,92 @@
+#!/bin/sh
+# Installs what the tests need, builds the library four ways and runs everything: with gcc (all suites), with clang
+# (warnings are errors there too), with the address and undefined sanitizers, with the thread sanitizer. The last line
+# is "N passed, N failed" over all builds. The builds stay in build-tests/: a second run only builds what changed.
+#
+#   sh tests/run.sh [BUILD...]     BUILD: gcc, clang, address, thread; default: all
+set -u
+cd "$(dirname "$0")/.." || exit 2
+
+packages="gcc g++ gfortran clang clang-format meson ninja-build pkg-config cmake binutils python3 procps
+          libuv1-dev uthash-dev libcriterion-dev"
+missing=
+for package in $packages; do
+    dpkg -s "$package" 2>/dev/null | grep -q '^Status: install ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    as_root=
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "tests/run.sh: install these packages as root, then run it again:$missing"
+            exit 2
+        fi
+        as_root=sudo
+    fi
+    echo "== installing$missing"
+    log=$(mktemp)
+    as_root="$as_root env DEBIAN_FRONTEND=noninteractive"
+    if ! { $as_root apt-get update && $as_root apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+        tail -n 30 "$log"
+        echo "tests/run.sh: cannot install$missing"
+        exit 2
+    fi
+    rm -f "$log"
+fi
+
+ccache=
+command -v ccache >/dev/null && ccache="ccache "
+passed=0 failed=0 skipped=0
+
+# run NAME COMPILER 'SETUP OPTIONS' [SUITE...]
+run() {
+    name=$1 compiler=$2 options=$3
+    shift 3
+    build=build-tests/$name
+    log=$build.log
+    mkdir -p build-tests
+    echo "== $name: building"
+    # shellcheck disable=SC2086
+    if ! { [ -f "$build/build.ninja" ] && ninja -C "$build"; } >"$log" 2>&1 && ! { rm -rf "$build" &&
+        CC="$ccache$compiler" meson setup "$build" $options && ninja -C "$build"; } >"$log" 2>&1; then
+        grep -E -B2 -A12 'error:|ERROR:|FAILED:' "$log" | head -n 80
+        echo "== $name: does not build ($log)"
+        failed=$((failed + 1))
+        return
+    fi
+    echo "== $name: testing"
+    suites=
+    for suite in "$@"; do
+        suites="$suites --suite $suite"
+    done
+    # shellcheck disable=SC2086
+    meson test -C "$build" --print-errorlogs --num-processes 2 $suites
+    status=$?
+    counts=$(python3 tests/support/counts.py "$build/meson-logs/testlog.junit.xml" "$status") || counts="0 1 0"
+    # shellcheck disable=SC2086
+    set -- $counts
+    echo "== $name: $1 passed, $2 failed"
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=4
+sanitizer="--buildtype=debug -Doptimization=1 -Dwerror=false -Db_lundef=false"
+
+for build in ${*:-gcc clang address thread}; do
+    case $build in
+    gcc) run gcc gcc "" ;;
+    clang) run clang clang "" unit integration ;;
+    address) run address gcc "$sanitizer -Db_sanitize=address,undefined" unit integration examples ;;
+    thread) run thread clang "$sanitizer -Db_sanitize=thread" unit integration ;;
+    *)
+        echo "tests/run.sh: no build \"$build\": gcc, clang, address or thread"
+        exit 2
+        ;;
+    esac
+done
+
+[ $skipped -eq 0 ] || echo "$skipped skipped"
+[ $passed -gt 0 ] || failed=$((failed + 1)) # nothing ran
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
