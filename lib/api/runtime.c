@@ -213,6 +213,8 @@ static void stop(void)
     RAYI_ASSERT(attached); /* of 4,096 places one must be free; else nobody could end the runtime */
     rayi_node_stop(node);
     pthread_mutex_lock(&life_lock);
+    atomic_store(&here()->lane, NULL);
+    rayi_node_close(node);
     stopping = false;
     ends++;
     pthread_cond_broadcast(&life_changed);

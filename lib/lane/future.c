@@ -134,16 +134,17 @@ void rayi_record_unref_slow(rayi_thread *thread, rayi_record *record)
         if (before != 1)
             return;
     }
-    /* Content may hold the last count of other records, and so on for ever: put those off instead of recursing. */
+    /* Content may hold the last count of other records, and so on for ever: put those off instead of recursing. Nobody
+     * waits for them any more, so the word of their waiters can link them. */
     if (thread->destroying) {
-        record->next = thread->doomed;
+        atomic_store_explicit(&record->waiters, (uintptr_t)thread->doomed, memory_order_relaxed);
         thread->doomed = record;
         return;
     }
     thread->destroying = true;
     lane->ops.destroy(thread, record);
     while ((record = thread->doomed)) {
-        thread->doomed = record->next;
+        thread->doomed = (rayi_record *)atomic_load_explicit(&record->waiters, memory_order_relaxed);
         lane->ops.destroy(thread, record);
     }
     thread->destroying = false;

@@ -301,6 +301,7 @@ bool rayi_mailbox_rest(rayi_mailbox *mailbox, const rayi_record *runner)
 
     pthread_mutex_lock(&mailbox->lock);
     rests = !mailbox->poked && !mailbox->first;
+    mailbox->poked = false;
     if (rests)
         rests = atomic_compare_exchange_strong_explicit(&mailbox->inbox, &none, RAYI_IDLE, memory_order_acq_rel,
                                                         memory_order_relaxed) ||

@@ -26,8 +26,11 @@ static escape *escape_of(rayi_task *task) { return *rayi_task_escape(task); }
 
 static void post(rayi_thread *thread, escape *e, unsigned bits)
 {
-    if (atomic_fetch_or_explicit(&e->bits, bits, memory_order_acq_rel) == 0)
-        rayi_loop_post(rayi_node_of(thread), &e->message);
+    if (atomic_fetch_or_explicit(&e->bits, bits, memory_order_acq_rel) != 0)
+        return;
+    rayi_record_ref(&e->task->head); /* for as long as the message is under way */
+    if (!rayi_loop_post(rayi_node_of(thread), &e->message))
+        rayi_record_unref(thread, &e->task->head);
 }
 
 /* ---- called by the threads of tasks ---- */
@@ -177,10 +180,8 @@ static void handle(rayi_node *node, rayi_message *message)
 {
     escape *e = rayi_container_of(message, escape, message);
     rayi_task *task = e->task;
-    unsigned bits;
+    unsigned bits = atomic_exchange_explicit(&e->bits, 0, memory_order_acq_rel);
 
-    rayi_record_ref(&task->head); /* the last of the other counts may go on the way */
-    bits = atomic_exchange_explicit(&e->bits, 0, memory_order_acq_rel);
     if (bits & BIT_ADD)
         add(node, e);
     if (bits & BIT_READY) {
@@ -203,7 +204,7 @@ static void handle(rayi_node *node, rayi_message *message)
     if (bits & BIT_ENDED)
         ended(node, e);
     rayi_node_pump(node);
-    rayi_record_unref(node->thread, &task->head);
+    rayi_record_unref(node->thread, &task->head); /* the message's */
 }
 
 static void end(rayi_node *node, escape *e, rayi_outcome outcome)

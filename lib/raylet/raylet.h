@@ -15,8 +15,10 @@ typedef struct rayi_node rayi_node;
 
 /* Starts a node in this process: ARGUMENT, UNSUPPORTED, NO_MEMORY, SYSTEM, EXISTS, TYPE, LIMIT. */
 int rayi_node_new(const ray_config *config, rayi_node **out);
-/* Ends all work and the loop; returns when no thread of the node is left. The calling thread is detached by it. */
+/* Ends all work and the loop; returns when no thread of the node is left. Calls that come in fail with SHUTDOWN. */
 void rayi_node_stop(rayi_node *node);
+/* Gives the stopped node up and detaches the calling thread. What is still held keeps its memory. */
+void rayi_node_close(rayi_node *node);
 rayi_executor *rayi_node_executor(rayi_node *node);
 
 ray_actor *rayi_node_find_actor(rayi_thread *thread, const char *name); /* obtained; NULL: last error */

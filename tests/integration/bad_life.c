@@ -12,14 +12,14 @@ static RAY_REMOTE(int64_t, twice, (int64_t, x))
     return 2 * x;
 }
 
-typedef struct cell {
+typedef struct box {
     int64_t n;
-} cell;
-static RAY_ACTOR(cell)
+} box;
+static RAY_ACTOR(box)
 {
     self->n = 1;
 }
-static RAY_METHOD(cell, int64_t, value)
+static RAY_METHOD(box, int64_t, value)
 {
     return self->n;
 }
@@ -29,9 +29,10 @@ static void before_init(void)
     CHECK(!ray_is_initialized());
     CHECK_INT(ray_last_error()->code, 0);
     CHECK(ray_last_error()->message);
-    handles h = {.ref = ray_put("x", 1), .actor = ray_actor_new(cell)};
+    handles h = {.ref = ray_put("x", 1), .actor = ray_actor_new(box)};
     CHECK(h.ref && h.actor);
     everything_fails(&h, RAY_ERR_NOT_INITIALIZED);
+    CHECK_CODE(ray_kv_del("key"), RAY_ERR_NOT_INITIALIZED);
     CHECK_HAS(ray_last_error()->message, "ray_init");
     CHECK_OK(ray_shutdown()); /* of nothing: nothing */
     handles_close(&h);
@@ -63,7 +64,7 @@ static void of_an_earlier_runtime(void)
     CHECK_CODE(ray_get(h.ref, NULL), RAY_ERR_SHUTDOWN);
     CHECK_CODE(ray_wait(&h.ref, 1, 1, 0, NULL), RAY_ERR_SHUTDOWN);
     CHECK_REF(ray_remote(twice, h.ref), RAY_ERR_SHUTDOWN);
-    CHECK_REF(ray_call(h.actor, cell_value), RAY_ERR_SHUTDOWN);
+    CHECK_REF(ray_call(h.actor, box_value), RAY_ERR_SHUTDOWN);
     CHECK_CODE(ray_kill(h.actor, false), RAY_ERR_SHUTDOWN);
     CHECK_REF(ray_next(h.stream), RAY_ERR_SHUTDOWN);
     CHECK_CODE(ray_waitset_add(h.set, h.ref, NULL), RAY_ERR_SHUTDOWN);
@@ -273,11 +274,11 @@ static void wait_for_a_released_ref(void)
 static void call_of_a_released_actor(void)
 {
     check_start(1);
-    ray_actor *actor = ray_actor_new(cell);
+    ray_actor *actor = ray_actor_new(box);
     CHECK_REF_OK(ray_actor_ready(actor));
     ray_actor_release(actor);
     check_sleep_ms(50);
-    ray_ref *ref = ray_call(actor, cell_value);
+    ray_ref *ref = ray_call(actor, box_value);
     CHECK(ray_get(ref, NULL) != 0);
     ray_release(ref);
     check_stop();

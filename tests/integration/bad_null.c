@@ -142,7 +142,9 @@ static void registering(void)
 {
     static ray_function nameless = {.size = sizeof nameless, .signature = "void()"};
     static ray_function typeless = {.size = sizeof typeless, .name = "typeless"};
-    static ray_struct unnamed = {.size = sizeof unnamed, .value_size = 8};
+    static const ray_field field = {"a", RAY_KIND_I64, 1, 0};
+    static ray_struct unnamed = {.size = sizeof unnamed, .value_size = 8, .num_fields = 1, .fields = &field};
+    static ray_struct fieldless = {.size = sizeof fieldless, .name = "fieldless", .value_size = 8, .num_fields = 1};
     static ray_function headless = {.size = sizeof headless, .name = "headless", .signature = "void()"};
     check_start(1);
     CHECK_CODE(ray_register(NULL), RAY_ERR_ARGUMENT);
@@ -151,6 +153,7 @@ static void registering(void)
     CHECK_CODE(ray_register(&headless), RAY_ERR_ARGUMENT);
     CHECK_CODE(ray_register_struct(NULL), RAY_ERR_ARGUMENT);
     CHECK_CODE(ray_register_struct(&unnamed), RAY_ERR_ARGUMENT);
+    CHECK_CODE(ray_register_struct(&fieldless), RAY_ERR_ARGUMENT);
     check_stop();
 }
 
@@ -254,7 +257,10 @@ static void results(void)
     ray_ref *wrong[] = {ray_remote(return_no_text), ray_remote(return_no_ref), ray_remote(return_no_actor),
                         ray_remote(return_no_buffer)};
     for (int i = 0; i < 4; i++) {
-        CHECK(ray_get(wrong[i], NULL) != 0);
+        int r = ray_get(wrong[i], NULL);
+        if (r == 0)
+            fprintf(stderr, "NULL as result %d\n", i);
+        CHECK(r != 0);
         ray_release(wrong[i]);
     }
     check_stop();

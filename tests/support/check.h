@@ -18,7 +18,7 @@
 #define CHECK_HAS(text, part)  check_has(__FILE__, __LINE__, #text, (text), (part))
 /* These take a ref: they wait (a minute at most), compare, and release it. */
 #define CHECK_REF(ref, code)     check_ref(__FILE__, __LINE__, #ref, (ref), (code))
-#define CHECK_REF_OK(ref)        CHECK_REF(ref, 0)
+#define CHECK_REF_OK(ref)        check_ref(__FILE__, __LINE__, #ref, (ref), 0)
 #define CHECK_REF_INT(ref, want) check_ref_int(__FILE__, __LINE__, #ref, (ref), (int64_t)(want))
 #define CHECK_REF_STR(ref, want) check_ref_str(__FILE__, __LINE__, #ref, (ref), (want))
 
