@@ -91,10 +91,10 @@ static void watch(job *j, ray_ref *r, uint64_t bytes)
 /* window] */
 
 /* [tree */
-/* Submits a merge of two tables; takes both refs. Merges go first: that keeps the number of tables small. */
+/* Submits a merge of two tables, done or not; takes both refs. */
 static ray_ref *merge(job *j, ray_ref *a, ray_ref *b)
 {
-    ray_ref *both = ray_remote_opts(RAY_WITH(ray_task_options, .priority = 1), merge_tables, a, b);
+    ray_ref *both = ray_remote(merge_tables, a, b);
     ray_release(a), ray_release(b);
     watch(j, both, 0);
     return both;

@@ -70,7 +70,7 @@ run() {
 
 export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=4
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=4:atexit_sleep_ms=20
 sanitizer="--buildtype=debug -Doptimization=1 -Dwerror=false -Db_lundef=false"
 
 for build in ${*:-gcc clang address thread}; do

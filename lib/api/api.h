@@ -16,6 +16,9 @@ rayi_executor *rayi_current_executor(void); /* NULL: none; without an error */
 ray_ref *rayi_failed_ref(void);
 /* The ref may be used here: not NULL, not released, of this runtime. Else false and the last error. */
 bool rayi_check_ref(rayi_thread *thread, const ray_ref *ref, const char *call);
+/* A block with counts to raise or drop: not NULL, not a fixed one, not of a process that this one was forked from; of a
+ * released one a debug build aborts. */
+bool rayi_is_held(rayi_record *record);
 /* Drops a count of a block, whichever runtime it belongs to. */
 void rayi_drop(rayi_record *record);
 

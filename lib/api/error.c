@@ -38,15 +38,20 @@ int ray_fail(const char *format, ...)
     return fail_task(&(ray_error){.message = message});
 }
 
+/* The task fails in any case: what is wrong with the call is told, and the payload left out. */
 int ray_fail_with(int user_code, const char *message, const void *payload, size_t payload_size)
 {
-    if (payload_size > RAYI_PAYLOAD_MAX)
-        return rayi_fail(RAY_ERR_LIMIT, "ray_fail_with: a payload has at most %d bytes, got %zu", RAYI_PAYLOAD_MAX,
-                         payload_size);
-    if (payload_size > 0 && !rayi_check_pointer(payload, "ray_fail_with", "a payload"))
-        return RAY_ERR_ARGUMENT;
-    return fail_task(&(ray_error){.user_code = user_code,
-                                  .message = message ? message : "",
-                                  .payload = payload_size > 0 ? payload : NULL,
-                                  .payload_size = payload_size});
+    bool fits = payload_size <= RAYI_PAYLOAD_MAX, there = payload || payload_size == 0;
+    bool carried = fits && there && payload_size > 0;
+    int r = fail_task(&(ray_error){.user_code = user_code,
+                                   .message = message ? message : "",
+                                   .payload = carried ? payload : NULL,
+                                   .payload_size = carried ? payload_size : 0});
+
+    if (r == RAY_ERR_TASK_FAILED && !fits)
+        r = rayi_fail(RAY_ERR_LIMIT, "ray_fail_with: a payload has at most %d bytes, got %zu", RAYI_PAYLOAD_MAX,
+                      payload_size);
+    else if (r == RAY_ERR_TASK_FAILED && !there)
+        r = rayi_fail(RAY_ERR_ARGUMENT, "ray_fail_with: expected a payload of %zu bytes, got NULL", payload_size);
+    return r;
 }

@@ -94,8 +94,15 @@ int ray_wait(ray_ref *const *refs, size_t count, size_t num_ready, int64_t timeo
     if (num_ready > count)
         return rayi_fail(RAY_ERR_ARGUMENT, "ray_wait: num_ready is at most count (%zu), got %zu", count, num_ready);
     for (size_t i = 0; i < count; i++)
+        if (!refs[i])
+            return rayi_fail(RAY_ERR_ARGUMENT, "ray_wait: expected refs, got NULL at index %zu", i);
+    /* The first is often done already: looking at each of thousands every time would cost more than all else. */
+    for (size_t i = 0; i < count; i++) {
         if (!rayi_check_ref(thread, refs[i], "ray_wait"))
             return rayi_error_last_public()->code;
+        if (num_ready == 1 && rayi_record_done(refs[i]))
+            break;
+    }
     return rayi_record_wait_many(thread, refs, count, num_ready, timeout_ms, ready);
 }
 
@@ -108,11 +115,10 @@ int ray_cancel(ray_ref *ref, unsigned flags)
     return rayi_record_cancel(thread, ref, flags);
 }
 
+/* Counts go up and down also when the runtime is gone. */
 ray_ref *ray_retain(ray_ref *ref)
 {
-    rayi_thread *thread = rayi_enter();
-
-    if (thread && ref && rayi_check_ref(thread, ref, "ray_retain"))
+    if (rayi_is_held(ref))
         rayi_record_ref(ref);
     return ref;
 }

@@ -111,19 +111,26 @@ ray_ref *rayi_failed_ref(void)
     return rayi_object_failed_last(thread);
 }
 
+bool rayi_is_held(rayi_record *record)
+{
+    if (!record || record->type == RAYI_FIXED || rayi_in_forked_child())
+        return false;
+    if (__builtin_expect(atomic_load_explicit(&record->refs, memory_order_relaxed) == 0, 0)) {
+#ifdef RAYI_DEBUG
+        RAYI_ASSERT(!"a handle is not released twice");
+#endif
+        return false;
+    }
+    return true;
+}
+
 void rayi_drop(rayi_record *record)
 {
     rayi_thread *thread = rayi_self;
     rayi_lane *lane;
 
-    if (!record || record->type == RAYI_FIXED || rayi_in_forked_child())
+    if (!rayi_is_held(record))
         return;
-    if (atomic_load_explicit(&record->refs, memory_order_relaxed) == 0) {
-#ifdef RAYI_DEBUG
-        RAYI_ASSERT(!"a handle is not released twice");
-#endif
-        return;
-    }
     lane = rayi_pool_lane(record);
     if (__builtin_expect(!thread || thread->lane != lane, 0))
         thread = lane == atomic_load(&here()->lane) ? rayi_enter() : NULL;

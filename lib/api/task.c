@@ -161,9 +161,7 @@ const char *ray_actor_id(ray_actor *actor)
 
 ray_actor *ray_actor_retain(ray_actor *actor)
 {
-    rayi_thread *thread = rayi_enter();
-
-    if (thread && actor && check_actor(thread, actor, "ray_actor_retain"))
+    if (actor && rayi_is_held(rayi_actor_record(actor)))
         rayi_actor_retain(actor);
     return actor;
 }
@@ -173,7 +171,7 @@ void ray_actor_release(ray_actor *actor)
     rayi_thread *thread = rayi_self;
     rayi_lane *lane;
 
-    if (!actor || rayi_actor_is_fixed(actor) || rayi_in_forked_child())
+    if (!actor || !rayi_is_held(rayi_actor_record(actor)))
         return;
     lane = rayi_pool_lane(rayi_actor_record(actor));
     if (!thread || thread->lane != lane) {

@@ -20,6 +20,13 @@ int64_t rayi_wall_ms(void)
 
 int64_t rayi_now_ms(void) { return rayi_now_ns() / 1000000; }
 
+int64_t rayi_moment_ms(int64_t span_ms)
+{
+    int64_t now = rayi_now_ms();
+
+    return span_ms > INT64_MAX - now ? INT64_MAX : span_ms < -now ? 0 : now + span_ms;
+}
+
 int64_t rayi_deadline_ns(int64_t timeout_ms)
 {
     int64_t now = rayi_now_ns();

@@ -8,6 +8,8 @@ int64_t rayi_now_ns(void); /* monotonic */
 int64_t rayi_now_ms(void); /* monotonic */
 int64_t rayi_wall_ms(void); /* since 1970, for people */
 
+/* The moment span_ms from now in rayi_now_ms terms, or as far as that goes. */
+int64_t rayi_moment_ms(int64_t span_ms);
 /* The moment timeout_ms from now in rayi_now_ns terms; INT64_MAX for a negative (endless) timeout. */
 int64_t rayi_deadline_ns(int64_t timeout_ms);
 

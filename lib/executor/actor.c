@@ -140,7 +140,8 @@ static void fail_running(rayi_thread *thread, ray_actor *actor)
             rayi_stream_end(thread, call, error);
         rayi_content_error(&call->head, error);
         rayi_call_ended(call);
-        rayi_record_complete(thread, &call->head); /* its arguments go when it has returned */
+        rayi_lane_account(thread, -(int64_t)sizeof *call);
+        rayi_record_complete(thread, &call->head); /* its arguments go with it, when it has returned */
         rayi_record_unref(thread, &call->head);
     }
 }
@@ -173,7 +174,7 @@ static void run_fini(rayi_thread *thread, ray_actor *actor)
     if (l && actor->fini) {
         frame.function = actor->fini->record;
         frame.name = actor->fini->name;
-        rayi_frame_enter(thread, &run, NULL, actor);
+        rayi_frame_enter(thread, &run, NULL, actor, 0);
         actor->fini->record->call(&frame);
         rayi_frame_leave(thread, &run);
         rayi_error_unref(run.failure);
@@ -302,7 +303,7 @@ static void construct(rayi_thread *thread, ray_actor *actor, uint32_t number)
         atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
         pthread_mutex_unlock(&actor->lock);
         life_unref(old);
-        rayi_run_function(thread, actor->creation, actor, l->self, &result);
+        rayi_run_function(thread, actor->creation, actor, l->self, number, &result);
         life_unref(l);
     } else {
         result.error = rayi_error_no_memory("the state of an actor");
@@ -363,26 +364,44 @@ static bool tries_again(rayi_task *call, rayi_result *result)
     return true;
 }
 
-static void run_call(rayi_thread *thread, ray_actor *actor, rayi_task *call, uint32_t number)
+/* The state for a call in the life of this number; NULL: that life is over. */
+static life *life_for_call(ray_actor *actor, uint32_t number)
 {
-    life *l = life_ref(actor);
-    rayi_result result;
-    int whose;
+    life *l = NULL;
 
-    do {
-        rayi_run_function(thread, call, actor, l ? l->self : NULL, &result);
-    } while (result.error && tries_again(call, &result) && (rayi_result_drop(thread, &result), true));
-    life_unref(l);
-    whose = rayi_mailbox_ran(&actor->mailbox, call);
+    pthread_mutex_lock(&actor->lock);
+    if (atomic_load(&actor->state) == RAYI_ACTOR_ALIVE && actor->restarts + 1 == number) {
+        l = actor->life;
+        atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&actor->lock);
+    return l;
+}
+
+/* False: the call was taken from this runner. */
+static bool run_call(rayi_thread *thread, ray_actor *actor, rayi_task *call, uint32_t number, uint32_t epoch)
+{
+    life *l = life_for_call(actor, number);
+    rayi_result result = {0};
+    bool ours;
+
+    if (l) {
+        do {
+            rayi_run_function(thread, call, actor, l->self, number, &result);
+        } while (result.error && tries_again(call, &result) && (rayi_result_drop(thread, &result), true));
+    }
+    ours = rayi_mailbox_ran(&actor->mailbox, call, epoch, !l);
     if (result.exits)
         apply(thread, actor, RAYI_ACTOR_EXIT, number, died(actor, "it has called ray_actor_exit"));
-    if (whose == RAYI_OURS) {
+    if (ours && l) {
         rayi_task_publish(thread, call, &result);
-        return;
+    } else {
+        rayi_result_drop(thread, &result);
+        if (!ours)
+            rayi_record_unref(thread, &call->head);
     }
-    rayi_result_drop(thread, &result);
-    if (whose == RAYI_OTHERS)
-        rayi_record_unref(thread, &call->head);
+    life_unref(l);
+    return ours;
 }
 
 static bool nothing_left(ray_actor *actor)
@@ -396,7 +415,7 @@ bool rayi_actor_serve(rayi_thread *thread, rayi_record *runner, unsigned max)
     rayi_mailbox *mailbox = runner->content.pointer;
     ray_actor *actor = actor_of(mailbox);
     rayi_task *call = NULL;
-    uint32_t number;
+    uint32_t number, epoch;
 
     for (unsigned n = 0; n < max; n++) {
         enum turn turn = whose_turn(actor, &number);
@@ -411,8 +430,11 @@ bool rayi_actor_serve(rayi_thread *thread, rayi_record *runner, unsigned max)
         if (turn == TURN_FAIL) {
             maybe_fini(thread, actor);
             fail_waiting(thread, actor);
-        } else if ((call = rayi_mailbox_next(thread, mailbox))) {
-            run_call(thread, actor, call, number);
+        } else if ((call = rayi_mailbox_next(thread, mailbox, &epoch))) {
+            if (!run_call(thread, actor, call, number, epoch)) {
+                rayi_mailbox_forget(mailbox, runner);
+                return false;
+            }
             maybe_fini(thread, actor);
             continue;
         } else if (nothing_left(actor)) {
@@ -478,7 +500,7 @@ static ray_actor *actor_alloc(rayi_thread *thread)
     return actor;
 }
 
-bool rayi_actor_is_fixed(const ray_actor *actor) { return actor->mailbox.runner.type == RAYI_FIXED; }
+bool rayi_actor_is_fixed(const ray_actor *actor) { return ((const rayi_record *)actor)->type == RAYI_FIXED; }
 
 ray_actor *rayi_actor_fixed(int code) { return (ray_actor *)rayi_object_fixed(code); }
 
@@ -858,13 +880,18 @@ const char *rayi_actor_id(const ray_actor *actor) { return actor->id; }
 const char *rayi_actor_name(const ray_actor *actor) { return actor->name; }
 const char *rayi_actor_class(const ray_actor *actor) { return actor->class ? actor->class->name : "?"; }
 const char *rayi_actor_state_text(ray_actor *actor) { return rayi_actor_state_name(atomic_load(&actor->state)); }
-rayi_record *rayi_actor_record(ray_actor *actor) { return &actor->mailbox.runner; }
+rayi_record *rayi_actor_record(ray_actor *actor) { return (rayi_record *)actor; } /* also of a fixed one */
 void **rayi_actor_place(ray_actor *actor) { return &actor->place; }
 uint32_t rayi_actor_restarts(const ray_actor *actor) { return actor->restarts; }
 
-bool rayi_actor_cancelled(const ray_actor *actor)
+bool rayi_actor_cancelled(ray_actor *actor, uint32_t number)
 {
-    return atomic_load_explicit(&((ray_actor *)actor)->state, memory_order_relaxed) == RAYI_ACTOR_DEAD;
+    bool over;
+
+    pthread_mutex_lock(&actor->lock);
+    over = atomic_load(&actor->state) == RAYI_ACTOR_DEAD || (number && number != actor->restarts + 1);
+    pthread_mutex_unlock(&actor->lock);
+    return over;
 }
 
 /* ---- actors that wait for each other ---- */

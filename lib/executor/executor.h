@@ -3,7 +3,7 @@
  * It owns the table of functions, the contents of records and the actors. It decides nothing that concerns more than this
  * process: a task that the lane can't place (resources, priority, deadline, group) and an actor with resources are handed
  * to the hooks, which the raylet provides. Functions that return a ray_ref * never return NULL. Lock order:
- * actor.lock → mailbox.lock; stream.lock → bucket; functions.lock, actors_lock: innermost. */
+ * actor.lock → mailbox.lock; bucket → stream.lock; functions.lock, actors_lock: innermost. */
 #ifndef RAYI_EXECUTOR_H
 #define RAYI_EXECUTOR_H
 

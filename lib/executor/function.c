@@ -85,6 +85,8 @@ int rayi_struct_register(rayi_executor *executor, ray_struct *description)
 {
     ray_struct *first = atomic_load(&all_structs);
 
+    if (!description->name || (description->num_fields > 0 && !description->fields))
+        return rayi_fail(RAY_ERR_ARGUMENT, "a ray_struct needs a name and its fields");
     if (__atomic_exchange_n(&description->reserved[0], (void *)1, __ATOMIC_ACQ_REL))
         return 0; /* this one again */
     do

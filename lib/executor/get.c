@@ -137,14 +137,14 @@ static int sleep_for_many(rayi_thread *thread, rayi_record *const *records, size
     return 0;
 }
 
-/* Marks done ones, the first num_ready of them, and returns how many it marked. */
+/* Marks the first num_ready of the done ones (0: all of them) and returns how many it marked. */
 static size_t mark_done(rayi_record *const *records, size_t count, size_t num_ready, bool *ready)
 {
     size_t found = 0;
 
     if (ready)
         memset(ready, 0, count * sizeof *ready);
-    for (size_t i = 0; i < count && found < num_ready; i++)
+    for (size_t i = 0; i < count && (num_ready == 0 || found < num_ready); i++)
         if (rayi_record_done(records[i])) {
             found++;
             if (ready)

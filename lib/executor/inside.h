@@ -146,6 +146,7 @@ typedef struct rayi_frame {
     struct rayi_frame *outer;
     rayi_task *task;     /* or NULL: fini of an actor */
     ray_actor *actor;    /* or NULL */
+    uint32_t life;       /* of the actor, from 1; 0: whichever it is in */
     rayi_error *failure; /* what ray_fail said */
     uint64_t outer_caller;
     bool exits;       /* ray_actor_exit was called */
@@ -162,10 +163,11 @@ typedef struct rayi_result {
     bool exits;
 } rayi_result;
 
-void rayi_frame_enter(rayi_thread *thread, rayi_frame *frame, rayi_task *task, ray_actor *actor);
+void rayi_frame_enter(rayi_thread *thread, rayi_frame *frame, rayi_task *task, ray_actor *actor, uint32_t life);
 void rayi_frame_leave(rayi_thread *thread, rayi_frame *frame);
 /* Runs the function of a claimed task; a failed argument or a cancelled ancestor is a result, too. */
-void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, rayi_result *result);
+void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, uint32_t life,
+                       rayi_result *result);
 void rayi_result_drop(rayi_thread *thread, rayi_result *result);
 /* Ends the task with this result; takes the lane's count. */
 void rayi_task_publish(rayi_thread *thread, rayi_task *task, rayi_result *result);
@@ -190,6 +192,6 @@ void rayi_actor_created(rayi_thread *thread, rayi_task *creation); /* arguments 
 void rayi_call_ended(rayi_task *call);                             /* it is done */
 void rayi_actor_blocked(rayi_thread *thread, rayi_record *record);
 uint32_t rayi_actor_restarts(const ray_actor *actor);
-bool rayi_actor_cancelled(const ray_actor *actor);
+bool rayi_actor_cancelled(ray_actor *actor, uint32_t number);
 
 #endif

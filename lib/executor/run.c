@@ -12,11 +12,12 @@
 
 /* ---- frames ---- */
 
-void rayi_frame_enter(rayi_thread *thread, rayi_frame *frame, rayi_task *task, ray_actor *actor)
+void rayi_frame_enter(rayi_thread *thread, rayi_frame *frame, rayi_task *task, ray_actor *actor, uint32_t life)
 {
     frame->outer = thread->frame;
     frame->task = task;
     frame->actor = actor;
+    frame->life = life;
     frame->failure = NULL;
     frame->exits = frame->has_context = false;
     frame->outer_caller = thread->caller;
@@ -66,7 +67,7 @@ bool rayi_frame_cancelled(const rayi_thread *thread)
     if (!frame)
         return false;
     return rayi_lane_stopping(thread->lane) || (frame->task && rayi_task_cancelled(frame->task)) ||
-           (frame->actor && rayi_actor_cancelled(frame->actor));
+           (frame->actor && rayi_actor_cancelled(frame->actor, frame->life));
 }
 
 static const char *lasting_id(rayi_thread *thread, rayi_record *record)
@@ -235,8 +236,8 @@ static void drop_returned(rayi_thread *thread, const rayi_param *type, const voi
 /* ---- one run ---- */
 
 /* Calls the function with loaded arguments. A struct's result needs room of its own. */
-static void call(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, const ray_value *values,
-                 rayi_result *result)
+static void call(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, uint32_t life,
+                 const ray_value *values, rayi_result *result)
 {
     const rayi_function *function = task->function;
     bool stream = function->record->flags & RAY_FUNCTION_STREAM;
@@ -259,7 +260,7 @@ static void call(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *s
         }
         frame.result.data = memset(room->content.buffer.data, 0, room->size);
     }
-    rayi_frame_enter(thread, &run, task, actor);
+    rayi_frame_enter(thread, &run, task, actor, life);
     function->record->call(&frame);
     result->exits = run.exits;
     if (run.failure) {
@@ -277,8 +278,8 @@ static void call(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *s
     rayi_frame_leave(thread, &run);
 }
 
-static void call_with_arguments(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, ray_value *values,
-                                rayi_scratch *scratch, rayi_result *result)
+static void call_with_arguments(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, uint32_t life,
+                                ray_value *values, rayi_scratch *scratch, rayi_result *result)
 {
     const rayi_function *function = task->function;
     char why[256];
@@ -287,11 +288,11 @@ static void call_with_arguments(rayi_thread *thread, rayi_task *task, ray_actor 
     if (r < 0)
         fail(result, rayi_error_new(r, function->name, rayi_executor_of(thread)->node_id, "%s: %s", function->name, why));
     else
-        call(thread, task, actor, self, values, result);
+        call(thread, task, actor, self, life, values, result);
 }
 
 static __attribute__((noinline)) void call_with_many(rayi_thread *thread, rayi_task *task, ray_actor *actor,
-                                                     void *self, rayi_result *result)
+                                                     void *self, uint32_t life, rayi_result *result)
 {
     size_t count = task->num_args;
     ray_value *values = rayi_alloc(count * (sizeof *values + sizeof(rayi_scratch)));
@@ -300,11 +301,12 @@ static __attribute__((noinline)) void call_with_many(rayi_thread *thread, rayi_t
         fail(result, rayi_error_no_memory("the arguments of a task"));
         return;
     }
-    call_with_arguments(thread, task, actor, self, values, (rayi_scratch *)(values + count), result);
+    call_with_arguments(thread, task, actor, self, life, values, (rayi_scratch *)(values + count), result);
     rayi_free(values);
 }
 
-void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, rayi_result *result)
+void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, uint32_t life,
+                       rayi_result *result)
 {
     rayi_error *error = NULL;
 
@@ -326,9 +328,9 @@ void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, v
     if (task->num_args <= ARGS_ON_STACK) {
         ray_value values[ARGS_ON_STACK];
         rayi_scratch scratch[ARGS_ON_STACK];
-        call_with_arguments(thread, task, actor, self, values, scratch, result);
+        call_with_arguments(thread, task, actor, self, life, values, scratch, result);
     } else {
-        call_with_many(thread, task, actor, self, result);
+        call_with_many(thread, task, actor, self, life, result);
     }
     /* Asked to stop while it ran: its value does not count. */
     if (!result->error && (atomic_load_explicit(&task->head.state, memory_order_relaxed) & RAYI_CANCEL)) {
@@ -382,7 +384,7 @@ void rayi_task_run(rayi_thread *thread, rayi_task *task)
 {
     rayi_result result;
 
-    rayi_run_function(thread, task, NULL, NULL, &result);
+    rayi_run_function(thread, task, NULL, NULL, 0, &result);
     if (__builtin_expect(result.error != NULL, 0) && (task->head.flags & RAYI_ESCAPED) &&
         rayi_executor_of(thread)->hooks->escaped_failed(thread, task, result.error))
         return;
@@ -443,6 +445,8 @@ static int check_options(const rayi_function *function, const ray_task_options *
         return rayi_fail(RAY_ERR_ARGUMENT, "%s is %s, not a task: use %s", function->name,
                          function->record->flags & RAY_FUNCTION_ACTOR ? "a class of actors" : "a method",
                          function->record->flags & RAY_FUNCTION_ACTOR ? "ray_actor_create" : "ray_actor_submit");
+    if (options && (unsigned)options->isolation > RAY_ISOLATION_PROCESS)
+        return rayi_fail(RAY_ERR_ARGUMENT, "%s: unknown isolation %d", function->name, (int)options->isolation);
     if (options && options->isolation == RAY_ISOLATION_PROCESS)
         return rayi_fail(RAY_ERR_UNSUPPORTED, "%s: this version runs functions in threads only, not in worker processes",
                          function->name);
@@ -496,6 +500,14 @@ rayi_record *rayi_task_submit(rayi_thread *thread, ray_function *record, const r
     return &task->head;
 }
 
+static int refuse_force(const rayi_task *task)
+{
+    return rayi_fail(RAY_ERR_UNSUPPORTED,
+                     "%s runs on a thread, which cannot be ended by force: cancel it politely, it sees ray_cancelled(); "
+                     "process isolation would allow more",
+                     rayi_task_name(task));
+}
+
 int rayi_record_cancel(rayi_thread *thread, rayi_record *record, unsigned flags)
 {
     rayi_task *task = (rayi_task *)record;
@@ -509,6 +521,8 @@ int rayi_record_cancel(rayi_thread *thread, rayi_record *record, unsigned flags)
         return 0;
     if (record->type != RAYI_TASK && record->type != RAYI_CALL)
         return rayi_fail(RAY_ERR_ARGUMENT, "ray_cancel: an item of a stream cannot be cancelled; cancel the stream");
+    if ((flags & RAY_CANCEL_FORCE) && (atomic_load(&record->state) & RAYI_PHASE) == RAYI_RUNNING)
+        return refuse_force(task);
     before = rayi_record_ask_cancel(record, !(flags & RAY_CANCEL_ONLY_THIS));
     if ((before & RAYI_PHASE) != RAYI_RUNNING && rayi_record_claim(record)) {
         /* The queue's count stays until the stale entry is met; this end has one of its own. */
@@ -518,10 +532,5 @@ int rayi_record_cancel(rayi_thread *thread, rayi_record *record, unsigned flags)
                                       "%s was cancelled before it started", rayi_task_name(task)));
         return 0;
     }
-    if ((flags & RAY_CANCEL_FORCE) && !rayi_record_done(record))
-        return rayi_fail(RAY_ERR_UNSUPPORTED,
-                         "%s runs on a thread, which cannot be ended by force: it sees ray_cancelled(); process isolation "
-                         "allows more",
-                         rayi_task_name(task));
     return 0;
 }

@@ -64,6 +64,12 @@ typedef struct packing {
     size_t bad; /* the argument that why is about */
 } packing;
 
+/* What a ray_value holds is the argument. */
+static const ray_value *unwrap(const ray_value *arg)
+{
+    return arg->kind == RAY_KIND_VALUE && arg->data ? arg->data : arg;
+}
+
 /* An argument that goes in as bytes but is too large for the way becomes an object of its own. */
 static bool too_large(const ray_value *arg, const rayi_param *param)
 {
@@ -79,7 +85,7 @@ static bool is_awaited(const ray_value *arg, const rayi_param *param)
 /* Checks an argument against its parameter, but for the range of numbers; 0, or a code with words in p->why. */
 static int check(packing *p, const ray_value *arg, const rayi_param *param)
 {
-    const void *pointer = NULL;
+    void *pointer = NULL;
 
     if (!arg->data) {
         snprintf(p->why, sizeof p->why, "expected %s, got a ray_value without data", param->name);
@@ -97,11 +103,27 @@ static int check(packing *p, const ray_value *arg, const rayi_param *param)
                  ((const ray_view *)arg->data)->size);
         return RAY_ERR_ARGUMENT;
     }
-    if (arg->kind == RAY_KIND_REF && atomic_load(&(*(rayi_record *const *)arg->data)->refs) == 0) {
-        snprintf(p->why, sizeof p->why, "expected %s, got a ref that was released", param->name);
-        return RAY_ERR_ARGUMENT;
+    if (arg->kind == RAY_KIND_REF) {
+        const rayi_record *ref = pointer;
+        if (atomic_load(&((rayi_record *)pointer)->refs) == 0) {
+#ifdef RAYI_DEBUG
+            RAYI_ASSERT(!"a handle is not used after its release");
+#endif
+            snprintf(p->why, sizeof p->why, "expected %s, got a ref that was released", param->name);
+            return RAY_ERR_ARGUMENT;
+        }
+        if (ref->type != RAYI_FIXED && rayi_pool_lane(ref) != p->thread->lane) {
+            snprintf(p->why, sizeof p->why, "expected %s, got a ref of a runtime that was shut down", param->name);
+            return RAY_ERR_SHUTDOWN;
+        }
+        return 0;
     }
-    if (arg->kind == RAY_KIND_REF || param->kind == RAY_KIND_VALUE || (param->kind == arg->kind && !rayi_is_number(arg->kind) && arg->kind != RAY_KIND_STRUCT) ||
+    if (arg->kind == RAY_KIND_NONE || arg->kind >= RAY_KIND_BUFFER) {
+        snprintf(p->why, sizeof p->why, "expected %s, got %s", param->name, rayi_kind_name(arg->kind));
+        return RAY_ERR_TYPE;
+    }
+    if (param->kind == RAY_KIND_VALUE ||
+        (param->kind == arg->kind && !rayi_is_number(arg->kind) && arg->kind != RAY_KIND_STRUCT) ||
         ((param->kind == RAY_KIND_BYTES || param->kind == RAY_KIND_STRING) && rayi_value_has_bytes(arg->kind) &&
          !(param->kind == RAY_KIND_STRING && arg->kind == RAY_KIND_STRUCT)))
         return 0;
@@ -210,13 +232,13 @@ static int measure(packing *p, area *at, const ray_value *args, size_t num_args)
 
     for (size_t i = 0; i < num_args && r == 0; i++) {
         p->bad = i;
-        r = check(p, &args[i], rayi_function_param(p->function, i));
-        num_awaited += is_awaited(&args[i], rayi_function_param(p->function, i));
+        r = check(p, unwrap(&args[i]), rayi_function_param(p->function, i));
+        num_awaited += is_awaited(unwrap(&args[i]), rayi_function_param(p->function, i));
     }
     layout_fixed(at, num_args, num_awaited);
     for (size_t i = 0; i < num_args && r == 0; i++) {
         p->bad = i;
-        r = pack_one(p, at, NULL, &args[i], rayi_function_param(p->function, i));
+        r = pack_one(p, at, NULL, unwrap(&args[i]), rayi_function_param(p->function, i));
     }
     return r;
 }
@@ -252,15 +274,15 @@ static void pack(packing *p, rayi_task *task, const ray_value *args)
     uint32_t *mask = mask_words(task, slots);
 
     for (size_t i = 0; i < task->num_args; i++)
-        num_awaited += is_awaited(&args[i], rayi_function_param(p->function, i));
+        num_awaited += is_awaited(unwrap(&args[i]), rayi_function_param(p->function, i));
     layout_fixed(&at, task->num_args, num_awaited);
     for (size_t i = 0; i < task->num_args; i += 32)
         mask[i / 32] = 0;
     for (size_t i = 0; i < task->num_args; i++) {
         const rayi_param *param = rayi_function_param(p->function, i);
-        int r = pack_one(p, &at, &slots[i], &args[i], param);
+        int r = pack_one(p, &at, &slots[i], unwrap(&args[i]), param);
         RAYI_ASSERT(r == 0 || param->kind == RAY_KIND_STRUCT); /* measure has seen all else */
-        if (is_awaited(&args[i], param))
+        if (is_awaited(unwrap(&args[i]), param))
             mask[i / 32] |= 1u << i % 32;
     }
 }
@@ -332,10 +354,11 @@ static ray_value *put_large(packing *p, const ray_value *args, size_t num_args, 
     }
     *made = (rayi_record **)(copies + num_args);
     for (size_t i = 0; i < num_args; i++) {
-        copies[i] = args[i];
+        const ray_value *arg = unwrap(&args[i]);
+        copies[i] = *arg;
         (*made)[i] = NULL;
-        if (args[i].data && too_large(&args[i], rayi_function_param(p->function, i))) {
-            ray_view bytes = rayi_value_bytes(&args[i]);
+        if (arg->data && too_large(arg, rayi_function_param(p->function, i))) {
+            ray_view bytes = rayi_value_bytes(arg);
             (*made)[i] = rayi_object_put(p->thread, bytes.data, bytes.size);
             copies[i] = (ray_value){.kind = RAY_KIND_REF, .size = sizeof(void *), .data = &(*made)[i]};
         }
@@ -365,11 +388,11 @@ static rayi_task *task_of_values(packing *p, enum rayi_type type, rayi_function 
 static bool any_large(const rayi_function *function, const ray_value *args, size_t num_args)
 {
     for (size_t i = 0; i < num_args; i++) {
+        const ray_value *arg = unwrap(&args[i]);
         const void *pointer = NULL;
-        if (args[i].data && args[i].kind == RAY_KIND_STRING)
-            memcpy(&pointer, args[i].data, sizeof pointer);
-        if (args[i].data && (args[i].kind != RAY_KIND_STRING || pointer) &&
-            too_large(&args[i], rayi_function_param(function, i)))
+        if (arg->data && arg->kind == RAY_KIND_STRING)
+            memcpy(&pointer, arg->data, sizeof pointer);
+        if (arg->data && (arg->kind != RAY_KIND_STRING || pointer) && too_large(arg, rayi_function_param(function, i)))
             return true;
     }
     return false;

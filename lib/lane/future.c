@@ -128,9 +128,12 @@ void rayi_record_unref_slow(rayi_thread *thread, rayi_record *record)
     unsigned before;
 
     if (record->flags & RAYI_WATCHED) {
+        /* Under the lock, so that the holder of the last count can't drop it while it is told. */
+        rayi_record_lock(record);
         before = atomic_fetch_sub_explicit(&record->refs, 1, memory_order_acq_rel);
         if (before == 2)
             lane->ops.abandoned(thread, record);
+        rayi_record_unlock(record);
         if (before != 1)
             return;
     }

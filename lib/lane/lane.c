@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -255,6 +256,7 @@ static bool spin(rayi_thread *thread)
                 return true;
             rayi_pause();
         }
+        sched_yield(); /* whom we wait for may stand behind us on this CPU, where our wake-up has put it */
     } while (rayi_now_ns() < end);
     return false;
 }

@@ -9,7 +9,7 @@
  *  - `waiters` is 0 while nobody waits, RAYI_CLOSED once done, else a list guarded by a lock of its bucket.
  *  - Slots are whole CPUs that the scheduler granted in advance: a task that wants one CPU takes a slot while it runs and
  *    is not blocked. The count may go negative, since resuming never waits.
- * Lock order: mailbox → nothing; bucket → nothing; lane.threads_lock → lane.sleep_lock; pool → nothing.
+ * Lock order: mailbox → nothing; bucket → what ops->abandoned takes; lane.threads_lock → lane.sleep_lock; pool → nothing.
  * The memory-ordering argument stands at the head of queue.c, future.c and lane.c. */
 #ifndef RAYI_LANE_H
 #define RAYI_LANE_H
@@ -97,7 +97,7 @@ typedef struct rayi_lane_ops {
     bool (*serve)(rayi_thread *thread, rayi_record *runner, unsigned max);
     /* The last count went: gives back what the content holds, then the block (rayi_pool_free). */
     void (*destroy)(rayi_thread *thread, rayi_record *record);
-    /* One count is left of a record with RAYI_WATCHED. */
+    /* One count is left of a record with RAYI_WATCHED; its bucket is locked. */
     void (*abandoned)(rayi_thread *thread, rayi_record *record);
     /* An escaped task's arguments are done. */
     void (*ready)(rayi_thread *thread, rayi_task *task);
@@ -282,9 +282,6 @@ void rayi_thread_wake(rayi_thread *thread);
 bool rayi_lane_help(rayi_thread *thread, rayi_record *record);
 /* ---- mailboxes ---- */
 
-/* In a call's state, set under the mailbox's lock: somebody else ends it; it will be run again. */
-enum { RAYI_TAKEN = 16, RAYI_AGAIN = 32 };
-
 /* A queue of calls of which up to `concurrency` run at once. Calls of one caller keep their order, also while their
  * arguments resolve. The runner's counts are the mailbox's counts. */
 struct rayi_mailbox {
@@ -296,6 +293,7 @@ struct rayi_mailbox {
     rayi_task *running;       /* those under way, linked by head.next */
     struct rayi_held *held;   /* callers with calls whose arguments are not done */
     uint32_t runners;         /* in queues or serving */
+    uint32_t epoch;           /* how often running calls were taken from their runners */
     bool runner_busy;         /* the runner within is in a queue or serving; more of them are blocks of the pool */
     bool poked;               /* look again before resting */
     uint32_t allowed;         /* runners at once: 0 until calls may run, then up to concurrency */
@@ -307,13 +305,12 @@ void rayi_mailbox_fini(rayi_mailbox *mailbox);
 bool rayi_mailbox_post(rayi_thread *thread, rayi_mailbox *mailbox, rayi_task *call);
 /* Allows so many runners at once, and sees to it that one looks at the mailbox even with no call in it. */
 void rayi_mailbox_poke(rayi_thread *thread, rayi_mailbox *mailbox, uint32_t allowed);
-/* For ops->serve: the next call, claimed, or NULL. */
-rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox);
-/* For ops->serve, after the call has run. */
-enum { RAYI_OURS, RAYI_OTHERS, RAYI_RUN_AGAIN };
-/* OURS: the caller ends it. OTHERS: somebody has ended it meanwhile. RUN_AGAIN: it stands at the head of the queue again,
- * the queue has its count. */
-int rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call);
+/* For ops->serve: the next call, claimed, or NULL; and the epoch in which it runs. */
+rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox, uint32_t *epoch);
+/* For ops->serve, after the call has run, or if it is to be put back instead. False: it was taken meanwhile; the runner
+ * drops the count that it was left, forgets the mailbox and ends. */
+bool rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch, bool put_back);
+void rayi_mailbox_forget(rayi_mailbox *mailbox, const rayi_record *runner);
 /* For ops->serve: this runner leaves while others stay. False: it is the only one. */
 bool rayi_mailbox_leave(rayi_mailbox *mailbox, const rayi_record *runner);
 bool rayi_mailbox_busy(rayi_mailbox *mailbox); /* calls are under way */
@@ -321,8 +318,8 @@ bool rayi_mailbox_busy(rayi_mailbox *mailbox); /* calls are under way */
 bool rayi_mailbox_rest(rayi_mailbox *mailbox, const rayi_record *runner);
 /* Takes all waiting calls out, held ones included, for the caller to end: linked by head.next, each must be claimed. */
 rayi_task *rayi_mailbox_take_waiting(rayi_mailbox *mailbox);
-/* Takes the calls that are under way, for the caller to end: linked likewise, claimed, counted once more. Those that
- * again says yes to stay, and will be run again once they have returned. All are asked to cancel. */
+/* Takes the calls that are under way from their runners, for the caller to end: linked likewise, claimed. Those that
+ * again says yes to go back to the head of the queue instead. */
 rayi_task *rayi_mailbox_take_running(rayi_mailbox *mailbox, bool (*again)(rayi_task *call));
 
 #endif

@@ -25,7 +25,7 @@ int rayi_mailbox_init(rayi_mailbox *mailbox)
     atomic_store_explicit(&mailbox->num_held, 0, memory_order_relaxed);
     mailbox->first = mailbox->last = mailbox->running = NULL;
     mailbox->held = NULL;
-    mailbox->runners = mailbox->allowed = 0;
+    mailbox->runners = mailbox->allowed = mailbox->epoch = 0;
     mailbox->runner_busy = mailbox->poked = false;
     return pthread_mutex_init(&mailbox->lock, NULL) ? rayi_fail(RAY_ERR_SYSTEM, "no mutex for an actor") : 0;
 }
@@ -203,13 +203,14 @@ static rayi_task *pop(rayi_mailbox *mailbox)
     return call;
 }
 
-rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox)
+rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox, uint32_t *epoch)
 {
     rayi_record *runner = NULL, *stale = NULL;
     rayi_task *call;
 
     pthread_mutex_lock(&mailbox->lock);
     mailbox->poked = false;
+    *epoch = mailbox->epoch;
     if (!mailbox->first)
         collect(mailbox);
     while ((call = pop(mailbox)) && !rayi_record_claim(&call->head)) { /* cancelled meanwhile */
@@ -246,27 +247,36 @@ static void leave_running(rayi_mailbox *mailbox, rayi_task *call)
     at->head.next = call->head.next;
 }
 
-int rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call)
+/* To the head of the queue; the lock is held. */
+static void unpop(rayi_mailbox *mailbox, rayi_task *call)
 {
-    int whose = RAYI_OURS;
-    unsigned state;
+    atomic_fetch_and_explicit(&call->head.state, ~(unsigned)RAYI_PHASE, memory_order_release); /* pending */
+    call->head.next = (rayi_record *)mailbox->first;
+    mailbox->first = call;
+    if (!mailbox->last)
+        mailbox->last = call;
+}
+
+bool rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch, bool put_back)
+{
+    bool ours;
 
     pthread_mutex_lock(&mailbox->lock);
-    state = atomic_load_explicit(&call->head.state, memory_order_relaxed);
-    if (state & RAYI_TAKEN)
-        whose = RAYI_OTHERS;
-    else
+    ours = epoch == mailbox->epoch;
+    if (ours)
         leave_running(mailbox, call);
-    if (whose == RAYI_OURS && (state & RAYI_AGAIN)) {
-        whose = RAYI_RUN_AGAIN;
-        atomic_store_explicit(&call->head.state, RAYI_PENDING, memory_order_release);
-        call->head.next = (rayi_record *)mailbox->first;
-        mailbox->first = call;
-        if (!mailbox->last)
-            mailbox->last = call;
-    }
+    if (ours && put_back)
+        unpop(mailbox, call);
     pthread_mutex_unlock(&mailbox->lock);
-    return whose;
+    return ours;
+}
+
+void rayi_mailbox_forget(rayi_mailbox *mailbox, const rayi_record *runner)
+{
+    pthread_mutex_lock(&mailbox->lock);
+    if (runner == &mailbox->runner)
+        mailbox->runner_busy = false;
+    pthread_mutex_unlock(&mailbox->lock);
 }
 
 bool rayi_mailbox_busy(rayi_mailbox *mailbox)
@@ -359,18 +369,19 @@ rayi_task *rayi_mailbox_take_running(rayi_mailbox *mailbox, bool (*again)(rayi_t
     rayi_task *taken = NULL, *call, *next;
 
     pthread_mutex_lock(&mailbox->lock);
+    mailbox->epoch++;
     call = mailbox->running;
     mailbox->running = NULL;
     for (; call; call = next) {
-        bool stays = again(call);
-        rayi_task **list = stays ? &mailbox->running : &taken;
         next = (rayi_task *)call->head.next;
-        atomic_fetch_or_explicit(&call->head.state, (stays ? RAYI_AGAIN : RAYI_TAKEN) | RAYI_CANCEL,
-                                 memory_order_relaxed);
-        if (!stays)
-            rayi_record_ref(&call->head);
-        call->head.next = *list ? &(*list)->head : NULL;
-        *list = call;
+        mailbox->runners--;          /* its runner is on its own */
+        rayi_record_ref(&call->head); /* and keeps what it works on */
+        if (again(call)) {
+            unpop(mailbox, call);
+        } else {
+            call->head.next = (rayi_record *)taken;
+            taken = call;
+        }
     }
     pthread_mutex_unlock(&mailbox->lock);
     return taken;

@@ -5,6 +5,8 @@
  * runs already is waited for: first by spinning, if a CPU is free for that, then asleep. */
 #include "lane/inside.h"
 
+#include <sched.h>
+
 void rayi_lane_enqueue(rayi_thread *thread, rayi_record *record)
 {
     rayi_queue_push(thread, rayi_kind_of_work(record), record);
@@ -187,6 +189,7 @@ static bool spin_for(rayi_thread *thread, rayi_record *record, int64_t deadline_
                 return true;
             rayi_pause();
         }
+        sched_yield(); /* whom we wait for may stand behind us on this CPU, where our wake-up has put it */
     } while (rayi_now_ns() < end && rayi_lane_awake(lane) < lane->config.num_cpus);
     return false;
 }

@@ -205,8 +205,8 @@ static int parse_limit(const char *text, size_t *limit)
     if (strncmp(text, "?limit=", 7) != 0)
         return rayi_fail(RAY_ERR_UNSUPPORTED, "ray_state: expected ?limit=N, got \"%s\"", text);
     n = strtoul(text + 7, &end, 10);
-    if (*end || end == text + 7 || n < 1 || n > MAX_LIMIT)
-        return rayi_fail(RAY_ERR_ARGUMENT, "ray_state: expected a limit from 1 to %d, got \"%s\"", MAX_LIMIT, text + 7);
+    if (*end || end == text + 7 || n > MAX_LIMIT)
+        return rayi_fail(RAY_ERR_ARGUMENT, "ray_state: expected a limit from 0 to %d, got \"%s\"", MAX_LIMIT, text + 7);
     *limit = n;
     return 0;
 }

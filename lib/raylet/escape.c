@@ -61,7 +61,7 @@ static int escape_task(rayi_thread *thread, rayi_task *task, const ray_task_opti
         .held = true,
         .retry_failures = options->retry_failures,
         .retries = retries == RAY_NO_RETRIES ? 0 : retries == 0 ? 3 : retries,
-        .deadline_ms = options->deadline_ms == 0 ? INT64_MAX : rayi_now_ms() + options->deadline_ms};
+        .deadline_ms = options->deadline_ms == 0 ? INT64_MAX : rayi_moment_ms(options->deadline_ms)};
     e->wish.task = task;
     rayi_record_ref(&task->head);
     post(thread, e, BIT_ADD);

@@ -183,6 +183,7 @@ static int remove_group(rayi_node *node, void *arg)
 
     if (!group->removed)
         end(node, group, RAY_ERR_GROUP_REMOVED, "it was removed");
+    rayi_node_pump(node); /* its tasks and actors have ended when the caller goes on */
     return 0;
 }
 

@@ -12,11 +12,11 @@ int rayi_wish_fill(rayi_thread *thread, rayi_wish *wish, const char *resources, 
 
     wish->id = rayi_executor_number(rayi_executor_of(thread));
     if (r < 0)
-        return rayi_fail(r, "%s: resources \"%s\": %s", who, resources ? resources : "", why);
+        return rayi_fail(r, "%s: %s", who, why);
     if (labels) {
         r = rayi_selector_parse(rayi_heap, labels, &wish->labels, why, sizeof why);
         if (r < 0)
-            return rayi_fail(r, "%s: labels \"%s\": %s", who, labels, why);
+            return rayi_fail(r, "%s: %s", who, why);
     }
     if (node_id && !(wish->node_id = rayi_strdup(node_id)))
         return rayi_fail(RAY_ERR_NO_MEMORY, "out of memory: the options of %s", who);

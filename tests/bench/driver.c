@@ -129,14 +129,21 @@ static double median(struct series *series)
     return series->count ? bench_percentile(series->samples, series->count, 50) : NAN;
 }
 
+/* NULL: this run does without it. */
+static const char *peer_program(const struct peer_figure *peer)
+{
+    bool always = peer->program && strcmp(peer->program, "bench_machine") == 0;
+    return always || options.peers ? peer->program : NULL;
+}
+
 static void measure_group(struct group *group, struct medians *medians)
 {
     const struct figure *f = group->figures;
     for (int turn = 0; turn <= options.repetitions; turn++) { /* the first one warms caches up */
         sample(group, 0, "bench_ray", f->measure, turn > 0);
         sample(group, 1, "bench_machine", f->limit_measure, turn > 0);
-        for (size_t p = 0; options.peers && p < MAX_PEERS; p++)
-            sample(group, 2 + p, f->peers[p].program, f->measure, turn > 0);
+        for (size_t p = 0; p < MAX_PEERS; p++)
+            sample(group, 2 + p, peer_program(&f->peers[p]), f->measure, turn > 0);
     }
     for (size_t i = 0; i < group->count; i++) {
         medians[i].value = median(&group->collected[i].value);

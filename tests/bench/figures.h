@@ -6,7 +6,8 @@
 
 enum { MAX_PEERS = 4, MAX_TARGETS = 2 };
 
-/* Figures of reference/peers.md were recorded on another machine, unless a peer program measures them beside libray. */
+/* What a figure is compared with. Figures of reference/peers.md were recorded on another machine, unless a program
+   measures them beside libray. */
 struct peer_figure {
     const char *name;
     double recorded;     /* 0: never */

@@ -190,7 +190,7 @@ static void pin(pthread_t thread, bool last)
     pthread_setaffinity_np(thread, sizeof one, &one);
 }
 
-static struct pair *start_pair(bool sleep)
+static struct pair *start_pair(bool sleep, bool apart)
 {
     static struct pair pair; /* its thread ends with the process */
     pthread_t thread;
@@ -198,7 +198,7 @@ static struct pair *start_pair(bool sleep)
     pair.yield = bench_num_cpus() == 1;
     if (pthread_create(&thread, NULL, answer, &pair) != 0)
         bench_fail("cannot create a thread");
-    if (!sleep) {
+    if (apart) {
         pin(thread, true);
         pin(pthread_self(), false);
     }
@@ -207,12 +207,17 @@ static struct pair *start_pair(bool sleep)
 
 static void measure_futex(double seconds)
 {
-    bench_emit_sleepy("futex_us", seconds, round_trip_us, start_pair(true));
+    bench_emit_sleepy("futex_us", seconds, round_trip_us, start_pair(true, false));
+}
+
+static void measure_futex_apart(double seconds)
+{
+    bench_emit_sleepy("handoff_us", seconds, round_trip_us, start_pair(true, true));
 }
 
 static void measure_spin(double seconds)
 {
-    double per_s = bench_rate(seconds, round_trips, start_pair(false));
+    double per_s = bench_rate(seconds, round_trips, start_pair(false, true));
     bench_emit("spin_per_s", per_s);
     bench_emit("spin_us", 1e6 / per_s);
     bench_emit("spin_3k_ms", 3000 * 1e3 / per_s);
@@ -351,13 +356,11 @@ static void measure_pss(double seconds)
 int main(int argc, char **argv)
 {
     static const struct bench_measure measures[] = {
-        {"call", measure_call},       {"batch", measure_batch},
-        {"tree", measure_tree},       {"million", measure_million},
-        {"futex", measure_futex},     {"spin", measure_spin},
-        {"mmap", measure_mmap},       {"memcpy", measure_memcpy},
-        {"threads", measure_threads}, {"retain", measure_retain},
-        {"read", measure_read},       {"round", measure_round},
-        {"pss", measure_pss},         {NULL, NULL},
+        {"call", measure_call},       {"batch", measure_batch},         {"tree", measure_tree},
+        {"million", measure_million}, {"futex", measure_futex},         {"spin", measure_spin},
+        {"mmap", measure_mmap},       {"memcpy", measure_memcpy},       {"threads", measure_threads},
+        {"retain", measure_retain},   {"read", measure_read},           {"round", measure_round},
+        {"pss", measure_pss},         {"handoff", measure_futex_apart}, {NULL, NULL},
     };
     return bench_main(argc, argv, measures);
 }

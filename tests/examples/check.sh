@@ -3,12 +3,13 @@
 # print what EXPECTED has, where <...> stands for anything. Files that it leaves behind count as lines "NAME: N bytes".
 set -u
 expected=$1
-shift
+program=$(realpath "$2")
+shift 2
 dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
 mkdir "$dir/files"
 
-(cd "$dir/files" && "$@" >"$dir/out" 2>"$dir/err")
+(cd "$dir/files" && "$program" "$@" >"$dir/out" 2>"$dir/err")
 status=$?
 for file in "$dir"/files/*; do
     [ -e "$file" ] && echo "${file##*/}: $(wc -c <"$file") bytes" >>"$dir/out"

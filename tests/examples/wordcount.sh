@@ -1,7 +1,7 @@
 #!/bin/sh
 # wordcount.sh PROGRAM: the word count against tr, sort and uniq, words across chunk borders, and everything it skips.
 set -u
-program=$1
+program=$(realpath "$1")
 dir=$(mktemp -d) || exit 99
 trap 'chmod -R u+rwx "$dir"; rm -rf "$dir"' EXIT
 failures=0

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { MODULUS = 1000003 }; /* of sums, which would grow for ever */
 enum { NUM_DRIVERS = 3, MAX_NODES = 120, MAX_FAN_IN = 24, NUM_ACTORS = 3, NUM_SHARED = 16 };
 
 /* ---- random numbers ---- */
@@ -23,7 +24,7 @@ static uint64_t next_random(uint64_t *state)
 }
 static int pick(uint64_t *state, int below)
 {
-    return (int)(next_random(state) >> 20) % below;
+    return (int)(next_random(state) >> 33) % below;
 }
 static bool one_in(uint64_t *state, int n)
 {
@@ -51,7 +52,7 @@ static void sum_frame(ray_frame *frame)
     int64_t sum = 0;
     for (size_t i = 0; i < frame->num_args; i++)
         sum += *(const int64_t *)frame->args[i].data;
-    *(int64_t *)frame->result.data = sum;
+    *(int64_t *)frame->result.data = sum % MODULUS;
 }
 static ray_function sum_all = {
     .size = sizeof sum_all, .name = "sum_all", .signature = "int64_t(int64_t...)", .call = sum_frame};
@@ -106,7 +107,7 @@ static RAY_ACTOR(adder)
 static RAY_METHOD(adder, int64_t, add, (int64_t, x))
 {
     self->calls++;
-    return self->sum += x;
+    return self->sum = (self->sum + x) % MODULUS;
 }
 
 /* ---- nodes of a graph: a ref and what may come of it ---- */
@@ -209,7 +210,7 @@ static void grow_fan_in(driver *d)
         want += is_number ? i : input->want;
         may = is_number ? may : combine(may, input->may);
     }
-    add_node(d, ray_submit(&sum_all, args, (size_t)count, NULL), want, may);
+    add_node(d, ray_submit(&sum_all, args, (size_t)count, NULL), want % MODULUS, may);
 }
 
 static void grow_tree(driver *d)
@@ -224,12 +225,12 @@ static void grow_call(driver *d)
     int which = pick(&d->random, NUM_ACTORS);
     node *input = any_node(d);
     if (input->may == VALUE) {
-        d->sums[which] += input->want;
+        d->sums[which] = (d->sums[which] + input->want) % MODULUS;
         add_node(d, ray_call(d->actors[which], adder_add, input->ref), d->sums[which], VALUE);
     } else if (input->may == FAILED) {
         add_node(d, ray_call(d->actors[which], adder_add, input->ref), 0, FAILED);
     } else {
-        d->sums[which] += 7;
+        d->sums[which] = (d->sums[which] + 7) % MODULUS;
         add_node(d, ray_call(d->actors[which], adder_add, 7), d->sums[which], VALUE);
     }
 }
@@ -348,8 +349,9 @@ static void harvest_with_wait(driver *d)
     for (int i = 0; i < d->num_nodes; i++) {
         int64_t y = 0;
         done -= ready[i];
+        int r = ready[i] ? ray_get_timeout(refs[i], 0, &y) : 0;
         if (ready[i])
-            check_node(&d->nodes[i], ray_get_timeout(refs[i], 0, &y), y);
+            check_node(&d->nodes[i], r, y);
     }
     CHECK_INT(done, 0);
 }
