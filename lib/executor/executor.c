@@ -29,11 +29,11 @@ static void slot_returned(rayi_lane *lane)
     executor->hooks->slot_returned(executor->node);
 }
 
-static void congested(rayi_lane *lane)
+static bool congested(rayi_lane *lane)
 {
     rayi_executor *executor = rayi_lane_owner(lane);
 
-    executor->hooks->congested(executor->node);
+    return executor->hooks->congested(executor->node);
 }
 
 static void executor_free(void *owner)

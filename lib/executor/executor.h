@@ -38,7 +38,7 @@ typedef struct rayi_executor_hooks {
     void (*place_freed)(void *place);
     const char *(*actor_resources)(ray_actor *actor, const char **gpus, const char **group_id);
     void (*slot_returned)(void *node);
-    void (*congested)(void *node);
+    bool (*congested)(void *node);
     void (*freed)(void *node);
 } rayi_executor_hooks;
 

@@ -245,26 +245,34 @@ static int take_up(rayi_executor *executor, ray_function *record)
     return r;
 }
 
-int rayi_function_register(rayi_executor *executor, ray_function *record)
+/* What the constructors of a library that is being loaded could not tell; of this thread. */
+static _Thread_local int load_failure;
+
+static void link_record(ray_function *record)
 {
     ray_function *first = atomic_load(&all_records);
-    int r = 0;
 
     if (__atomic_exchange_n(&record->reserved[2], (void *)1, __ATOMIC_ACQ_REL))
-        return 0; /* the same again */
-    if (executor) {
-        pthread_mutex_lock(&executor->functions_lock);
-        r = take_up(executor, record);
-        pthread_mutex_unlock(&executor->functions_lock);
-    }
-    if (r < 0) {
-        __atomic_store_n(&record->reserved[2], NULL, __ATOMIC_RELEASE);
-        return r;
-    }
+        return; /* it is on the list */
     do
         record->reserved[1] = first;
     while (!atomic_compare_exchange_weak(&all_records, &first, record));
-    return 0;
+}
+
+int rayi_function_register(rayi_executor *executor, ray_function *record)
+{
+    int r = 0;
+
+    if (executor && !__atomic_load_n(&record->reserved[0], __ATOMIC_ACQUIRE)) {
+        pthread_mutex_lock(&executor->functions_lock);
+        if (!__atomic_load_n(&record->reserved[0], __ATOMIC_ACQUIRE))
+            r = take_up(executor, record);
+        pthread_mutex_unlock(&executor->functions_lock);
+    }
+    if (r == 0 || r == RAY_ERR_NO_MEMORY) /* which may be better later */
+        link_record(record);
+    load_failure = r;
+    return r;
 }
 
 int rayi_functions_gather(rayi_executor *executor)
@@ -379,16 +387,18 @@ ray_function *rayi_function_get(rayi_executor *executor, const char *name)
 
 int rayi_function_load(rayi_executor *executor, const char *path, unsigned flags)
 {
-    ray_function *had = atomic_load(&all_records);
     int r = 0;
 
+    load_failure = 0;
     (void)flags; /* this node is all there is */
     if (!dlopen(path, RTLD_NOW | RTLD_LOCAL))
         return rayi_fail(RAY_ERR_LOAD, "%s", dlerror());
+    if (load_failure < 0)
+        return load_failure;
     if (!executor)
         return 0;
     pthread_mutex_lock(&executor->functions_lock);
-    for (ray_function *f = atomic_load(&all_records); r == 0 && f != had; f = f->reserved[1])
+    for (ray_function *f = atomic_load(&all_records); r == 0 && f; f = f->reserved[1])
         if (!__atomic_load_n(&f->reserved[0], __ATOMIC_ACQUIRE))
             r = take_up(executor, f);
     pthread_mutex_unlock(&executor->functions_lock);

@@ -418,7 +418,7 @@ static bool escapes(const rayi_executor *executor, const ray_task_options *optio
     if (!options)
         return false;
     return (options->resources && strcmp(options->resources, "CPU=1") != 0) || options->labels || options->node_id ||
-           options->priority != 0 || options->deadline_ms != 0 || options->group || options->retry_failures;
+           options->priority != 0 || options->bundle != 0 || options->deadline_ms != 0 || options->group || options->retry_failures;
 }
 
 /* What both kinds of tasks take from their options; the task is not published. */
@@ -447,6 +447,9 @@ static int check_options(const rayi_function *function, const ray_task_options *
                          function->record->flags & RAY_FUNCTION_ACTOR ? "ray_actor_create" : "ray_actor_submit");
     if (options && (unsigned)options->isolation > RAY_ISOLATION_PROCESS)
         return rayi_fail(RAY_ERR_ARGUMENT, "%s: unknown isolation %d", function->name, (int)options->isolation);
+    if (options && options->max_retries < RAY_NO_RETRIES)
+        return rayi_fail(RAY_ERR_ARGUMENT, "%s: max_retries is -1 (for ever), RAY_NO_RETRIES, 0 or more, got %d",
+                         function->name, options->max_retries);
     if (options && options->isolation == RAY_ISOLATION_PROCESS)
         return rayi_fail(RAY_ERR_UNSUPPORTED, "%s: this version runs functions in threads only, not in worker processes",
                          function->name);

@@ -50,7 +50,10 @@ struct rayi_lane {
 
     pthread_mutex_t threads_lock;
     rayi_thread *spare_contexts; /* linked by next_sleeper */
+    unsigned num_spare;
     pthread_cond_t threads_ended;
+    pthread_t ended; /* the executor that ended last, not joined yet */
+    bool has_ended;
     atomic_uint attached;
     _Atomic(uint64_t) num_callers;
 
@@ -84,7 +87,7 @@ bool rayi_queue_unpush(rayi_thread *thread, int kind, rayi_record *record);
 void rayi_queue_empty(rayi_thread *thread); /* moves a parting thread's records to where others find them */
 
 /* lane.c */
-rayi_thread *rayi_thread_new(rayi_lane *lane);
+rayi_thread *rayi_thread_new(rayi_lane *lane, unsigned keep);
 void rayi_thread_part(rayi_thread *thread);
 void rayi_thread_find_stack(rayi_thread *thread);
 void rayi_lane_unattach(rayi_lane *lane);

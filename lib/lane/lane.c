@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define EXCESS_IDLE_NS 1000000000
+#define KEPT_CONTEXTS  2
 #define STACK_RESERVE ((size_t)256 << 10)
 
 _Thread_local rayi_thread *rayi_self __attribute__((tls_model("initial-exec")));
@@ -209,6 +210,13 @@ static bool may_spawn(const rayi_lane *lane)
     return !rayi_lane_stopping(lane) && all < lane->config.max_threads && all < lane->config.num_threads + blocked;
 }
 
+static void ask_for_monitor(rayi_lane *lane)
+{
+    if (!atomic_load_explicit(&lane->congested, memory_order_relaxed) &&
+        !atomic_exchange_explicit(&lane->congested, true, memory_order_acq_rel) && !lane->ops.congested(lane))
+        atomic_store(&lane->congested, false);
+}
+
 void rayi_lane_wake(rayi_lane *lane)
 {
     unsigned none = 0;
@@ -217,9 +225,7 @@ void rayi_lane_wake(rayi_lane *lane)
     if (atomic_load_explicit(&lane->searching, memory_order_seq_cst) != 0)
         return;
     if (atomic_load_explicit(&lane->num_asleep, memory_order_seq_cst) == 0 && !may_spawn(lane)) {
-        if (!atomic_load_explicit(&lane->congested, memory_order_relaxed) &&
-            !atomic_exchange_explicit(&lane->congested, true, memory_order_acq_rel))
-            lane->ops.congested(lane);
+        ask_for_monitor(lane);
         return;
     }
     if (!atomic_compare_exchange_strong_explicit(&lane->searching, &none, 1, memory_order_seq_cst,
@@ -230,6 +236,7 @@ void rayi_lane_wake(rayi_lane *lane)
         rayi_thread_wake(sleeper);
     } else if (!may_spawn(lane) || !spawn(lane, true)) {
         atomic_store_explicit(&lane->searching, 0, memory_order_seq_cst);
+        ask_for_monitor(lane); /* the system may have a thread for us later */
     }
 }
 
@@ -359,22 +366,35 @@ static void run(rayi_thread *thread, rayi_record *record)
         rayi_slot_drop(thread);
 }
 
-static void executor_ended(rayi_lane *lane)
+/* Each executor that ends joins the one that ended before it, so that joining the last joins them all. What is here
+ * after the unlock must not touch the lane. */
+static void executor_ended(rayi_lane *lane, const pthread_t *self)
 {
+    pthread_t before;
+    bool join = false;
+
     pthread_mutex_lock(&lane->threads_lock);
+    if (self) {
+        join = lane->has_ended;
+        before = lane->ended;
+        lane->has_ended = true;
+        lane->ended = *self;
+    }
     atomic_fetch_sub(&lane->num_executors, 1);
     pthread_cond_broadcast(&lane->threads_ended);
     pthread_mutex_unlock(&lane->threads_lock);
+    if (join)
+        pthread_join(before, NULL);
 }
 
 static void *executor_main(void *arg)
 {
     rayi_thread *thread = arg;
     rayi_lane *lane = thread->lane;
+    pthread_t self = pthread_self();
     rayi_record *record;
 
     rayi_self = thread;
-    pthread_setspecific(self_key, NULL);
     rayi_thread_find_stack(thread);
     do {
         while ((record = find(thread)))
@@ -382,16 +402,16 @@ static void *executor_main(void *arg)
     } while (idle(thread));
     rayi_self = NULL;
     rayi_thread_part(thread);
-    executor_ended(lane);
     rayi_lane_unattach(lane);
+    executor_ended(lane, &self);
     return NULL;
 }
 
 static bool spawn(rayi_lane *lane, bool searching)
 {
-    rayi_thread *thread = rayi_thread_new(lane);
-    pthread_attr_t attr;
+    rayi_thread *thread = rayi_thread_new(lane, atomic_load(&lane->num_executors) == 0 ? 1 : KEPT_CONTEXTS);
     sigset_t all, old;
+    pthread_t id;
     int failed;
 
     if (!thread)
@@ -401,15 +421,12 @@ static bool spawn(rayi_lane *lane, bool searching)
     atomic_fetch_add(&lane->num_executors, 1);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    failed = pthread_create(&thread->id, &attr, executor_main, thread);
-    pthread_attr_destroy(&attr);
+    failed = pthread_create(&id, NULL, executor_main, thread);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (failed) {
         rayi_thread_part(thread);
-        executor_ended(lane);
         rayi_lane_unattach(lane);
+        executor_ended(lane, NULL);
     }
     return !failed;
 }
@@ -452,8 +469,9 @@ void rayi_thread_find_stack(rayi_thread *thread)
     pthread_attr_destroy(&attr);
 }
 
-/* A parted thread's context is used again: others may be looking at its rings at any time. */
-rayi_thread *rayi_thread_new(rayi_lane *lane)
+/* A parted thread's context is used again: others may be looking at its rings at any time. Of those that nobody uses
+ * `keep` are left: two for all but the first executor, which may leave one, for the thread that ends the lane. */
+rayi_thread *rayi_thread_new(rayi_lane *lane, unsigned keep)
 {
     rayi_thread *thread;
     void *block;
@@ -461,10 +479,12 @@ rayi_thread *rayi_thread_new(rayi_lane *lane)
 
     pthread_mutex_lock(&lane->threads_lock);
     thread = lane->spare_contexts;
-    if (thread) {
+    if (lane->num_spare > keep) {
         lane->spare_contexts = thread->next_sleeper;
+        lane->num_spare--;
         goto made;
     }
+    thread = NULL;
     index = atomic_load(&lane->num_contexts);
     if (index == RAYI_MAX_CONTEXTS) {
         (void)rayi_fail(RAY_ERR_LIMIT, "more than %d threads use libray at the same time", RAYI_MAX_CONTEXTS);
@@ -506,6 +526,7 @@ void rayi_thread_part(rayi_thread *thread)
     pthread_mutex_lock(&lane->threads_lock);
     thread->next_sleeper = lane->spare_contexts;
     lane->spare_contexts = thread;
+    lane->num_spare++;
     pthread_mutex_unlock(&lane->threads_lock);
     atomic_thread_fence(memory_order_seq_cst);
     if (!rayi_lane_stopping(lane) && rayi_lane_has_work(lane))
@@ -520,7 +541,7 @@ static void thread_ends(void *arg)
 
 static void make_self_key(void) { have_self_key = pthread_key_create(&self_key, thread_ends) == 0; }
 
-rayi_thread *rayi_lane_attach(rayi_lane *lane)
+static rayi_thread *attach(rayi_lane *lane, bool last)
 {
     rayi_thread *thread = rayi_self;
 
@@ -528,12 +549,11 @@ rayi_thread *rayi_lane_attach(rayi_lane *lane)
         return thread;
     if (thread)
         rayi_lane_detach();
-    thread = rayi_thread_new(lane);
+    thread = rayi_thread_new(lane, last ? 0 : KEPT_CONTEXTS);
     if (!thread)
         return NULL;
     rayi_thread_find_stack(thread);
-    thread->id = pthread_self();
-    if (!have_self_key || pthread_setspecific(self_key, thread)) {
+    if ((!have_self_key || pthread_setspecific(self_key, thread)) && !last) { /* the last detaches by itself */
         rayi_thread_part(thread);
         rayi_lane_unattach(lane);
         (void)rayi_fail(RAY_ERR_SYSTEM, "the process has no thread-specific key left (pthread_key_create)");
@@ -542,6 +562,10 @@ rayi_thread *rayi_lane_attach(rayi_lane *lane)
     rayi_self = thread;
     return thread;
 }
+
+rayi_thread *rayi_lane_attach(rayi_lane *lane) { return attach(lane, false); }
+
+rayi_thread *rayi_lane_attach_last(rayi_lane *lane) { return attach(lane, true); }
 
 void rayi_lane_detach(void)
 {
@@ -582,6 +606,8 @@ static void lane_free(rayi_lane *lane)
 int rayi_lane_new(const rayi_lane_config *config, const rayi_lane_ops *ops, void *owner, rayi_lane **out)
 {
     void *block = rayi_zalloc(sizeof(rayi_lane) + 64);
+    rayi_thread *kept[KEPT_CONTEXTS] = {NULL};
+    bool made = true;
     rayi_lane *lane;
 
     if (!block)
@@ -605,6 +631,19 @@ int rayi_lane_new(const rayi_lane_config *config, const rayi_lane_ops *ops, void
     rayi_pool_init(lane);
     lane->late.lane = lane;
     atomic_store(&lane->attached, 1); /* until closed */
+    for (unsigned i = 0; i < KEPT_CONTEXTS && made; i++) {
+        kept[i] = rayi_thread_new(lane, KEPT_CONTEXTS);
+        made = kept[i] != NULL;
+    }
+    for (unsigned i = 0; i < KEPT_CONTEXTS && kept[i]; i++) {
+        rayi_thread_part(kept[i]);
+        rayi_lane_unattach(lane);
+    }
+    if (!made) {
+        lane->ops.freed = NULL;
+        rayi_lane_close(lane);
+        return RAY_ERR_NO_MEMORY;
+    }
     *out = lane;
     return 0;
 }
@@ -649,6 +688,10 @@ bool rayi_lane_join(rayi_lane *lane, int64_t deadline_ns)
         ;
     joined = atomic_load(&lane->num_executors) == 0;
     pthread_mutex_unlock(&lane->threads_lock);
+    if (joined && lane->has_ended) {
+        lane->has_ended = false;
+        pthread_join(lane->ended, NULL);
+    }
     return joined;
 }
 

@@ -110,7 +110,7 @@ typedef struct rayi_lane_ops {
     /* The lane is gone, its owner's last chance to go too. */
     void (*freed)(void *owner);
     /* Work waits and every thread is busy: rayi_lane_unstick should be called every 10 ms while it says so. */
-    void (*congested)(rayi_lane *lane);
+    bool (*congested)(rayi_lane *lane); /* false: nobody can */
 } rayi_lane_ops;
 
 /* ---- threads ---- */
@@ -152,7 +152,6 @@ struct rayi_thread {
     _Alignas(64) atomic_uint parked; /* futex: 1 when somebody has woken it */
     rayi_thread *next_sleeper;       /* under sleep_lock */
     bool asleep;                     /* in the list of sleepers; under sleep_lock */
-    pthread_t id;
     void *block; /* as the heap gave it */
 };
 
@@ -180,6 +179,7 @@ void rayi_lane_close(rayi_lane *lane);
 
 /* The calling thread's context, made on first use; NULL: no memory or too many threads (last error set). */
 rayi_thread *rayi_lane_attach(rayi_lane *lane);
+rayi_thread *rayi_lane_attach_last(rayi_lane *lane); /* of the thread that ends the lane: never fails */
 void rayi_lane_detach(void);
 
 /* Slots: given by the scheduler, asked back by it. */

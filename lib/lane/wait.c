@@ -159,9 +159,13 @@ int rayi_lane_block(rayi_thread *thread, rayi_record *record)
         rayi_slot_drop(thread);
     lane->ops.blocked(thread, record, true);
     atomic_thread_fence(memory_order_seq_cst);
-    if (rayi_lane_has_work(lane))
-        rayi_lane_wake(lane);
-    return 0;
+    if (!rayi_lane_has_work(lane))
+        return 0;
+    rayi_lane_wake(lane);
+    if (atomic_load(&lane->num_executors) > atomic_load(&lane->num_blocked) || rayi_lane_stopping(lane))
+        return 0;
+    rayi_lane_unblock(thread); /* every thread would wait, and there is work that nobody could do */
+    return rayi_fail(RAY_ERR_NO_MEMORY, "out of memory: no thread can be started to do what this task waits for");
 }
 
 void rayi_lane_unblock(rayi_thread *thread)
@@ -197,6 +201,7 @@ static bool spin_for(rayi_thread *thread, rayi_record *record, int64_t deadline_
 static int sleep_for(rayi_thread *thread, rayi_record *record, int64_t deadline_ns)
 {
     sleeper self = {.waiter.fire = fire_sleeper, .thread = thread};
+    rayi_lane *lane = thread->lane;
     int r;
 
     if (deadline_ns != INT64_MAX && rayi_now_ns() >= deadline_ns)
@@ -204,6 +209,8 @@ static int sleep_for(rayi_thread *thread, rayi_record *record, int64_t deadline_
     r = rayi_lane_block(thread, record);
     if (r < 0)
         return r;
+    if (atomic_load(&lane->num_executors) == 0 && rayi_lane_has_work(lane))
+        rayi_lane_wake(lane); /* there was no memory for the first thread: try again */
     if (rayi_record_watch(record, &self.waiter) && !rayi_thread_park(thread, &self.fired, deadline_ns)) {
         if (rayi_record_unwatch(record, &self.waiter))
             r = RAY_ERR_TIMEOUT;

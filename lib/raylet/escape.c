@@ -54,9 +54,6 @@ static int escape_task(rayi_thread *thread, rayi_task *task, const ray_task_opti
                        options->node_id, options->node_soft, options->group, options->bundle, rayi_task_name(task));
     if (r < 0)
         return r;
-    if (retries < RAY_NO_RETRIES)
-        return rayi_fail(RAY_ERR_ARGUMENT, "%s: max_retries is -1 (for ever), RAY_NO_RETRIES, 0 or more, got %d",
-                         rayi_task_name(task), retries);
     e->options = (rayi_ledger_options){
         .held = true,
         .retry_failures = options->retry_failures,
@@ -255,7 +252,8 @@ void rayi_escape_ledger_action(rayi_node *node, const rayi_ledger_action *action
         break;
     case RAYI_LEDGER_SUBMIT:
         if (rayi_wish_submit(node, wish) < 0) {
-            fail(node, e, rayi_error_last());
+            fail(node, e, rayi_error_new(RAY_ERR_NO_MEMORY, rayi_task_name(e->task), NULL,
+                                         "out of memory: the queue of %s", rayi_task_name(e->task)));
             rayi_ledger_refused(node->ledger, wish->id);
         }
         break;
@@ -359,16 +357,17 @@ static void on_congested(rayi_node *node, rayi_message *message)
     uv_timer_start(&node->monitor, on_monitor, 10, 10);
 }
 
-static void congested(void *of)
+static bool congested(void *of)
 {
     rayi_node *node = of;
 
     if (rayi_lane_stopping(rayi_executor_lane(node->executor)) || rayi_loop_start(node) < 0)
-        return; /* without the monitor calls of actors that sleep may make others wait for them */
+        return false;
     if (!atomic_exchange(&node->monitor_posted, true)) {
         node->monitor_message.handle = on_congested;
         rayi_loop_post(node, &node->monitor_message);
     }
+    return true;
 }
 
 static void freed(void *of) { rayi_free(of); }

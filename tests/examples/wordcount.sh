@@ -32,8 +32,8 @@ mkdir -p "$dir/t/a/b"
 printf 'the cat, the dog; The cat42x' >"$dir/t/a/one"
 printf 'no-newline at_the end' >"$dir/t/a/b/two"
 : >"$dir/t/nothing"
-awk 'BEGIN { for (i = 1; i <= 4000; i++) printf "w%d %s\n", i % 97, i % 5 ? "a" : "b-c\303\251d"; }' >"$dir/t/many"
-awk 'BEGIN { for (i = 0; i < 9000; i++) printf "long"; printf " "; for (i = 0; i < 3000; i++) printf "x"; }' >"$dir/t/long"
+awk 'BEGIN { for (i = 1; i <= 1000; i++) printf "w%d %s\n", i % 97, i % 5 ? "a" : "b-c\303\251d"; }' >"$dir/t/many"
+awk 'BEGIN { for (i = 0; i < 3000; i++) printf "long"; printf " "; for (i = 0; i < 3000; i++) printf "x"; }' >"$dir/t/long"
 ln -s a "$dir/t/link"
 
 # In the C locale a byte is a character, and [:alnum:] is the ASCII letters and digits.

@@ -210,7 +210,8 @@ static void groups_reserve(void)
               RAY_ERR_UNSCHEDULABLE); /* more than a bundle holds */
     CHECK_REF(ray_remote_opts(RAY_WITH(ray_task_options, .group = group, .bundle = 1, .resources = "disk=1"), twice, 3),
               RAY_ERR_UNSCHEDULABLE);
-    CHECK_REF(ray_remote_opts(RAY_WITH(ray_task_options, .group = group, .bundle = 3), twice, 3), RAY_ERR_UNSCHEDULABLE);
+    CHECK_REF(ray_remote_opts(RAY_WITH(ray_task_options, .group = group, .bundle = 3), twice, 3),
+              RAY_ERR_UNSCHEDULABLE);
     CHECK_CODE(ray_get_timeout(outside, 20, NULL), RAY_ERR_TIMEOUT);
     CHECK_OK(ray_placement_group_remove(group));
     CHECK_REF_INT(outside, 2); /* what was reserved is free again */

@@ -240,6 +240,17 @@ static void allocator_comes_first(void)
     check_stop();
 }
 
+/* The host may take its allocator down right after shutdown. */
+static void allocator_is_left_alone_after_shutdown(void)
+{
+    for (int i = 0; i < 500 / check_slowness(); i++) {
+        check_start(2);
+        CHECK_REF_INT(ray_remote(twice, i), 2 * i);
+        check_stop();
+        CHECK_INT(heap_live(), 0);
+    }
+}
+
 /* ---- manners ---- */
 
 static size_t count_threads_after_work(void)
@@ -334,5 +345,5 @@ CHECK_MAIN(CHECK_TEST(version), CHECK_TEST(inits_nest), CHECK_TEST(init_and_shut
            CHECK_TEST_WITH(exit_without_shutdown, CHECK_LEAVES), CHECK_TEST_WITH(return_without_shutdown, CHECK_LEAVES),
            CHECK_TEST(local_by_name_and_environment), CHECK_TEST(last_errors), CHECK_TEST(error_names),
            CHECK_TEST_WITH(log_levels, CHECK_PLAIN), CHECK_TEST(allocator_comes_first),
-           CHECK_TEST(threads_and_descriptors), CHECK_TEST(signals), CHECK_TEST(environment_and_files),
-           CHECK_TEST(descriptors_are_closed_on_exec))
+           CHECK_TEST(allocator_is_left_alone_after_shutdown), CHECK_TEST(threads_and_descriptors), CHECK_TEST(signals),
+           CHECK_TEST(environment_and_files), CHECK_TEST(descriptors_are_closed_on_exec))

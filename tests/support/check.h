@@ -16,7 +16,7 @@
 #define CHECK_INT(got, want)   check_int(__FILE__, __LINE__, #got, (int64_t)(got), (int64_t)(want))
 #define CHECK_STR(got, want)   check_str(__FILE__, __LINE__, #got, (got), (want))
 #define CHECK_HAS(text, part)  check_has(__FILE__, __LINE__, #text, (text), (part))
-/* These take a ref: they wait (a minute at most), compare, and release it. */
+/* These take a ref: they wait (half a minute at most), compare, and release it. */
 #define CHECK_REF(ref, code)     check_ref(__FILE__, __LINE__, #ref, (ref), (code))
 #define CHECK_REF_OK(ref)        check_ref(__FILE__, __LINE__, #ref, (ref), 0)
 #define CHECK_REF_INT(ref, want) check_ref_int(__FILE__, __LINE__, #ref, (ref), (int64_t)(want))
@@ -71,7 +71,7 @@ void check_expect_log(const char *event, const char *part, int64_t timeout_ms);
 
 int64_t check_now_ms(void);
 void check_sleep_ms(int64_t ms);
-/* Waits until *flag is at least value; fails after a minute. */
+/* Waits until *flag is at least value; fails after half a minute. */
 void check_await(const _Atomic int *flag, int value);
 #define CHECK_AWAIT(flag, value) check_await(&(flag), (value))
 size_t check_open_fds(void);

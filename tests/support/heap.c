@@ -58,6 +58,13 @@ long heap_failures(void)
     return atomic_load(&failures);
 }
 
+long heap_left(void)
+{
+    for (int tries = 0; heap_live() != 0 && tries < 200; tries++)
+        check_sleep_ms(5);
+    return heap_live();
+}
+
 void heap_fail(long nth, bool ever)
 {
     atomic_store(&failing, false);
