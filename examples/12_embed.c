@@ -29,23 +29,32 @@ static void on_log(void *arg, const ray_log_event *event)
 /* log] */
 
 /* [allocator */
-static atomic_llong allocations;
+typedef struct usage {
+    atomic_llong allocations, blocks; /* ever made, and there now */
+} usage;
+static usage memory;
 
 static void *my_alloc(void *arg, size_t size_bytes)
 {
-    atomic_fetch_add((atomic_llong *)arg, 1);
-    return malloc(size_bytes);
+    usage *u = arg;
+    void *block = malloc(size_bytes);
+    if (block) {
+        atomic_fetch_add(&u->allocations, 1);
+        atomic_fetch_add(&u->blocks, 1);
+    }
+    return block;
 }
 
 static void *my_realloc(void *arg, void *block, size_t size_bytes)
 {
-    atomic_fetch_add((atomic_llong *)arg, 1);
-    return realloc(block, size_bytes);
+    return block ? realloc(block, size_bytes) : my_alloc(arg, size_bytes);
 }
 
 static void my_free(void *arg, void *block)
 {
-    (void)arg;
+    usage *u = arg;
+    if (block)
+        atomic_fetch_sub(&u->blocks, 1);
     free(block);
 }
 /* allocator] */
@@ -73,7 +82,7 @@ int main(void)
     /* [hooks */
     /* Both come before ray_init. */
     const ray_allocator *mine =
-        RAY_WITH(ray_allocator, .arg = &allocations, .alloc = my_alloc, .realloc = my_realloc, .free = my_free);
+        RAY_WITH(ray_allocator, .arg = &memory, .alloc = my_alloc, .realloc = my_realloc, .free = my_free);
     if (ray_set_allocator(mine) != 0 || ray_set_log(on_log, stderr, RAY_LOG_DEBUG) != 0)
         die("before ray_init");
     /* hooks] */
@@ -94,6 +103,7 @@ int main(void)
     printf("%s\n", ray_error_name(ray_get(r, NULL)));
     ray_release(r);
 
-    printf("memory came from here: %s\n", atomic_load(&allocations) > 0 ? "yes" : "no");
+    printf("memory came from here: %s\n", atomic_load(&memory.allocations) > 0 ? "yes" : "no");
+    printf("blocks left: %lld\n", atomic_load(&memory.blocks)); /* all of it was given back */
     return EXIT_SUCCESS;
 }

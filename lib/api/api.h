@@ -7,7 +7,8 @@
 
 #include "raylet/raylet.h"
 
-/* This thread's context in the current runtime; NULL: there is none (last error: NOT_INITIALIZED, SHUTDOWN, FORKED, …). */
+/* This thread's context in the current runtime; NULL: there is none (last error: NOT_INITIALIZED, SHUTDOWN, FORKED, …).
+ */
 rayi_thread *rayi_enter(void);
 bool rayi_in_forked_child(void);
 rayi_executor *rayi_current_executor(void); /* NULL: none; without an error */

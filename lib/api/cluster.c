@@ -84,7 +84,10 @@ int ray_placement_group_remove(ray_placement_group *group)
     return rayi_group_remove(thread, group);
 }
 
-void ray_placement_group_release(ray_placement_group *group) { rayi_drop(group ? rayi_group_record(group) : NULL); }
+void ray_placement_group_release(ray_placement_group *group)
+{
+    rayi_drop(group ? rayi_group_record(group) : NULL);
+}
 
 /* ---- key-value ---- */
 

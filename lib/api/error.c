@@ -4,11 +4,20 @@
 #include <stdio.h>
 #include <unistd.h>
 
-const char *ray_strerror(int code) { return rayi_error_text(code); }
+const char *ray_strerror(int code)
+{
+    return rayi_error_text(code);
+}
 
-const char *ray_error_name(int code) { return rayi_error_label(code); }
+const char *ray_error_name(int code)
+{
+    return rayi_error_label(code);
+}
 
-const ray_error *ray_last_error(void) { return rayi_error_last_public(); }
+const ray_error *ray_last_error(void)
+{
+    return rayi_error_last_public();
+}
 
 static int fail_task(const ray_error *given)
 {

@@ -43,7 +43,10 @@ ray_ref *ray_seal(ray_buffer *buffer)
     return rayi_buffer_seal(thread, buffer);
 }
 
-void ray_buffer_free(ray_buffer *buffer) { rayi_drop(buffer ? rayi_buffer_record(buffer) : NULL); }
+void ray_buffer_free(ray_buffer *buffer)
+{
+    rayi_drop(buffer ? rayi_buffer_record(buffer) : NULL);
+}
 
 static int get(ray_ref *ref, int64_t timeout_ms, ray_value *out, const char *call)
 {
@@ -56,14 +59,20 @@ static int get(ray_ref *ref, int64_t timeout_ms, ray_value *out, const char *cal
     return rayi_record_get(thread, ref, timeout_ms, out);
 }
 
-int(ray_get)(ray_ref *ref, ray_value *out) { return get(ref, RAY_FOREVER, out, "ray_get"); }
+int(ray_get)(ray_ref *ref, ray_value *out)
+{
+    return get(ref, RAY_FOREVER, out, "ray_get");
+}
 
 int(ray_get_timeout)(ray_ref *ref, int64_t timeout_ms, ray_value *out)
 {
     return get(ref, timeout_ms, out, "ray_get_timeout");
 }
 
-ray_view ray_view_of(const void *data, size_t size_bytes) { return (ray_view){.data = data, .size = size_bytes}; }
+ray_view ray_view_of(const void *data, size_t size_bytes)
+{
+    return (ray_view){.data = data, .size = size_bytes};
+}
 
 void ray_view_release(ray_view *view)
 {
@@ -123,7 +132,10 @@ ray_ref *ray_retain(ray_ref *ref)
     return ref;
 }
 
-void ray_release(ray_ref *ref) { rayi_drop(ref); }
+void ray_release(ray_ref *ref)
+{
+    rayi_drop(ref);
+}
 
 const char *ray_ref_id(ray_ref *ref)
 {

@@ -1,7 +1,7 @@
 /* The current runtime: its start and end, and the way of every call into it.
  *
- * life_lock guards the start and the end; a thread that is attached to the lane needs no lock, since the lane lives until
- * it parts. A thread that is not takes the lock to attach, so the runtime cannot go meanwhile. */
+ * life_lock guards the start and the end; a thread that is attached to the lane needs no lock, since the lane lives
+ * until it parts. A thread that is not takes the lock to attach, so the runtime cannot go meanwhile. */
 #include "api/api.h"
 
 #include <errno.h>
@@ -24,9 +24,15 @@ static unsigned inits;
 static bool stopping, was_running;
 static uint64_t ends; /* how many runtimes have ended */
 
-static current *here(void) { return atomic_load_explicit(&page, memory_order_acquire); }
+static current *here(void)
+{
+    return atomic_load_explicit(&page, memory_order_acquire);
+}
 
-bool rayi_in_forked_child(void) { return !atomic_load_explicit(&here()->here, memory_order_relaxed); }
+bool rayi_in_forked_child(void)
+{
+    return !atomic_load_explicit(&here()->here, memory_order_relaxed);
+}
 
 static int fail_forked(void)
 {
@@ -58,8 +64,7 @@ rayi_thread *rayi_enter(void)
 {
     rayi_thread *thread = rayi_self;
 
-    if (__builtin_expect(
-            thread && thread->lane == atomic_load_explicit(&here()->lane, memory_order_acquire), 1))
+    if (__builtin_expect(thread && thread->lane == atomic_load_explicit(&here()->lane, memory_order_acquire), 1))
         return thread;
     return attach();
 }
@@ -180,7 +185,10 @@ static int start(const ray_config *given)
     return 0;
 }
 
-static bool in_task(void) { return rayi_self && rayi_self->frame; }
+static bool in_task(void)
+{
+    return rayi_self && rayi_self->frame;
+}
 
 int ray_init(const ray_config *config)
 {
@@ -205,7 +213,10 @@ int ray_init(const ray_config *config)
     return r;
 }
 
-bool ray_is_initialized(void) { return atomic_load(&here()->node) != NULL; }
+bool ray_is_initialized(void)
+{
+    return atomic_load(&here()->node) != NULL;
+}
 
 /* ---- end ---- */
 
@@ -298,7 +309,10 @@ int ray_set_allocator(const ray_allocator *allocator)
     return r;
 }
 
-int ray_version(void) { return RAY_VERSION; }
+int ray_version(void)
+{
+    return RAY_VERSION;
+}
 
 const char *ray_version_string(void)
 {

@@ -95,8 +95,7 @@ static bool check_actor(rayi_thread *thread, ray_actor *actor, const char *call)
     return rayi_check_ref(thread, rayi_actor_record(actor), call);
 }
 
-ray_actor *ray_actor_create(ray_function *cls, const ray_value *args, size_t num_args,
-                            const ray_actor_options *options)
+ray_actor *ray_actor_create(ray_function *cls, const ray_value *args, size_t num_args, const ray_actor_options *options)
 {
     rayi_thread *thread = rayi_enter();
     ray_actor_options room = {0};

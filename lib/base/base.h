@@ -14,8 +14,8 @@
 
 /* The struct that holds a given member. */
 #define rayi_container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-#define RAYI_COUNT_OF(array) (sizeof(array) / sizeof *(array))
-#define RAYI_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define RAYI_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define RAYI_COUNT_OF(array)                     (sizeof(array) / sizeof *(array))
+#define RAYI_MIN(a, b)                           ((a) < (b) ? (a) : (b))
+#define RAYI_MAX(a, b)                           ((a) > (b) ? (a) : (b))
 
 #endif

@@ -18,7 +18,10 @@ int64_t rayi_wall_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int64_t rayi_now_ms(void) { return rayi_now_ns() / 1000000; }
+int64_t rayi_now_ms(void)
+{
+    return rayi_now_ns() / 1000000;
+}
 
 int64_t rayi_moment_ms(int64_t span_ms)
 {

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-int64_t rayi_now_ns(void); /* monotonic */
-int64_t rayi_now_ms(void); /* monotonic */
+int64_t rayi_now_ns(void);  /* monotonic */
+int64_t rayi_now_ms(void);  /* monotonic */
 int64_t rayi_wall_ms(void); /* since 1970, for people */
 
 /* The moment span_ms from now in rayi_now_ms terms, or as far as that goes. */

@@ -96,7 +96,10 @@ rayi_error *rayi_error_new(int code, const char *function, const char *node_id, 
     return make(&(ray_error){.code = code, .message = message, .function = function, .node_id = node_id});
 }
 
-rayi_error *rayi_error_copy(const ray_error *about) { return make(about); }
+rayi_error *rayi_error_copy(const ray_error *about)
+{
+    return make(about);
+}
 
 rayi_error *rayi_error_ref(rayi_error *error)
 {
@@ -113,9 +116,15 @@ void rayi_error_unref(rayi_error *error)
         rayi_free(error);
 }
 
-const ray_error *rayi_error_public(const rayi_error *error) { return &error->about; }
+const ray_error *rayi_error_public(const rayi_error *error)
+{
+    return &error->about;
+}
 
-int rayi_error_code(const rayi_error *error) { return error->about.code; }
+int rayi_error_code(const rayi_error *error)
+{
+    return error->about.code;
+}
 
 static void drop_last(void *unused)
 {
@@ -124,7 +133,10 @@ static void drop_last(void *unused)
     last.shared = NULL;
 }
 
-static void make_last_key(void) { have_last_key = pthread_key_create(&last_key, drop_last) == 0; }
+static void make_last_key(void)
+{
+    have_last_key = pthread_key_create(&last_key, drop_last) == 0;
+}
 
 int rayi_error_set_last(rayi_error *error)
 {

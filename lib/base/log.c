@@ -19,7 +19,10 @@ void rayi_log_install(ray_log_fn fn, void *arg, ray_log_level most)
     log_most = most;
 }
 
-bool rayi_log_wants(ray_log_level level) { return log_fn && level <= log_most; }
+bool rayi_log_wants(ray_log_level level)
+{
+    return log_fn && level <= log_most;
+}
 
 void rayi_log(ray_log_level level, const char *event, const char *node_id, const char *format, ...)
 {
@@ -31,11 +34,9 @@ void rayi_log(ray_log_level level, const char *event, const char *node_id, const
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    log_fn(log_arg, &(ray_log_event){.size = sizeof(ray_log_event),
-                                     .level = level,
-                                     .event = event,
-                                     .message = message,
-                                     .node_id = node_id});
+    log_fn(log_arg,
+           &(ray_log_event){
+               .size = sizeof(ray_log_event), .level = level, .event = event, .message = message, .node_id = node_id});
 }
 
 void rayi_assert_failed(const char *rule, const char *file, int line)

@@ -29,9 +29,21 @@ void *rayi_memory_zalloc(const rayi_memory *memory, size_t size_bytes); /* zeroe
 char *rayi_memory_strdup(const rayi_memory *memory, const char *text);
 
 /* The same on the process-wide heap. */
-static inline void *rayi_alloc(size_t size_bytes) { return rayi_memory_alloc(rayi_heap, size_bytes); }
-static inline void *rayi_zalloc(size_t size_bytes) { return rayi_memory_zalloc(rayi_heap, size_bytes); }
-static inline void rayi_free(void *block) { rayi_memory_free(rayi_heap, block); }
-static inline char *rayi_strdup(const char *text) { return rayi_memory_strdup(rayi_heap, text); }
+static inline void *rayi_alloc(size_t size_bytes)
+{
+    return rayi_memory_alloc(rayi_heap, size_bytes);
+}
+static inline void *rayi_zalloc(size_t size_bytes)
+{
+    return rayi_memory_zalloc(rayi_heap, size_bytes);
+}
+static inline void rayi_free(void *block)
+{
+    rayi_memory_free(rayi_heap, block);
+}
+static inline char *rayi_strdup(const char *text)
+{
+    return rayi_memory_strdup(rayi_heap, text);
+}
 
 #endif

@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-void rayi_text_init(rayi_text *text, const rayi_memory *memory) { *text = (rayi_text){.memory = memory}; }
+void rayi_text_init(rayi_text *text, const rayi_memory *memory)
+{
+    *text = (rayi_text){.memory = memory};
+}
 
 void rayi_text_fini(rayi_text *text)
 {
@@ -50,7 +53,10 @@ void rayi_text_add_bytes(rayi_text *text, const void *bytes, size_t size_bytes)
     text->data[text->size] = 0;
 }
 
-void rayi_text_add(rayi_text *text, const char *words) { rayi_text_add_bytes(text, words, strlen(words)); }
+void rayi_text_add(rayi_text *text, const char *words)
+{
+    rayi_text_add_bytes(text, words, strlen(words));
+}
 
 void rayi_text_printf(rayi_text *text, const char *format, ...)
 {

@@ -134,7 +134,10 @@ void rayi_executor_stop(rayi_thread *thread, void (*between)(void *node))
     rayi_lane_drain(thread);
 }
 
-void rayi_executor_close(rayi_executor *executor) { rayi_lane_close(executor->lane); }
+void rayi_executor_close(rayi_executor *executor)
+{
+    rayi_lane_close(executor->lane);
+}
 
 uint64_t rayi_executor_number(rayi_executor *executor)
 {
@@ -195,17 +198,34 @@ void rayi_tasks_for_each(rayi_thread *thread, void (*visit)(void *arg, const ray
         rayi_record *record = &p->tasks[i]->head;
         rayi_function *function = p->tasks[i]->function;
         if (function)
-            visit(arg, &(rayi_task_row){.id = rayi_record_id(thread, record),
-                                        .name = function->name,
-                                        .state = state_of(record)});
+            visit(arg, &(rayi_task_row){
+                           .id = rayi_record_id(thread, record), .name = function->name, .state = state_of(record)});
         rayi_record_unref(thread, record);
     }
     rayi_free(p);
 }
 
-rayi_lane *rayi_executor_lane(rayi_executor *executor) { return executor->lane; }
-rayi_store *rayi_executor_store(rayi_executor *executor) { return executor->store; }
-void *rayi_executor_node(rayi_executor *executor) { return executor->node; }
-const char *rayi_executor_node_id(const rayi_executor *executor) { return executor->node_id; }
-const char *rayi_executor_job_id(const rayi_executor *executor) { return executor->job_id; }
-const char *rayi_executor_ns(const rayi_executor *executor) { return executor->ns; }
+rayi_lane *rayi_executor_lane(rayi_executor *executor)
+{
+    return executor->lane;
+}
+rayi_store *rayi_executor_store(rayi_executor *executor)
+{
+    return executor->store;
+}
+void *rayi_executor_node(rayi_executor *executor)
+{
+    return executor->node;
+}
+const char *rayi_executor_node_id(const rayi_executor *executor)
+{
+    return executor->node_id;
+}
+const char *rayi_executor_job_id(const rayi_executor *executor)
+{
+    return executor->job_id;
+}
+const char *rayi_executor_ns(const rayi_executor *executor)
+{
+    return executor->ns;
+}

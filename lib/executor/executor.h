@@ -1,8 +1,8 @@
 /* executor: what records mean. Functions, values, the bytes of objects, and running user code on threads.
  *
- * It owns the table of functions, the contents of records and the actors. It decides nothing that concerns more than this
- * process: a task that the lane can't place (resources, priority, deadline, group) and an actor with resources are handed
- * to the hooks, which the raylet provides. Functions that return a ray_ref * never return NULL. Lock order:
+ * It owns the table of functions, the contents of records and the actors. It decides nothing that concerns more than
+ * this process: a task that the lane can't place (resources, priority, deadline, group) and an actor with resources are
+ * handed to the hooks, which the raylet provides. Functions that return a ray_ref * never return NULL. Lock order:
  * actor.lock → mailbox.lock; bucket → stream.lock; functions.lock, actors_lock: innermost. */
 #ifndef RAYI_EXECUTOR_H
 #define RAYI_EXECUTOR_H
@@ -15,7 +15,7 @@
 typedef struct rayi_executor rayi_executor;
 typedef struct rayi_function rayi_function;
 
-#define RAYI_ID_SIZE     33         /* 32 hex digits and a NUL */
+#define RAYI_ID_SIZE     33          /* 32 hex digits and a NUL */
 #define RAYI_INLINE_MAX  (100 << 10) /* bytes of an object that is kept on the heap */
 #define RAYI_STRUCT_MAX  (64 << 10)
 #define RAYI_PAYLOAD_MAX (64 << 10)
@@ -67,7 +67,10 @@ const char *rayi_executor_job_id(const rayi_executor *executor);
 const char *rayi_executor_ns(const rayi_executor *executor);
 uint64_t rayi_executor_number(rayi_executor *executor); /* never 0, never given twice */
 void rayi_executor_write_id(const rayi_executor *executor, char out[RAYI_ID_SIZE], uint64_t number);
-static inline rayi_executor *rayi_executor_of(const rayi_thread *thread) { return rayi_lane_owner(thread->lane); }
+static inline rayi_executor *rayi_executor_of(const rayi_thread *thread)
+{
+    return rayi_lane_owner(thread->lane);
+}
 
 /* ---- functions ---- */
 
@@ -81,7 +84,7 @@ int rayi_function_load(rayi_executor *executor, const char *path, unsigned flags
 
 rayi_record *rayi_object_failed(rayi_thread *thread, rayi_error *error); /* takes the error's count */
 rayi_record *rayi_object_failed_last(rayi_thread *thread);               /* with this thread's last error */
-rayi_record *rayi_object_fixed(int code); /* needs no memory and no runtime; the same for all */
+rayi_record *rayi_object_fixed(int code);          /* needs no memory and no runtime; the same for all */
 rayi_record *rayi_record_new(rayi_thread *thread); /* of no value, not done; NULL: last error */
 void rayi_record_fail(rayi_thread *thread, rayi_record *record, rayi_error *error); /* takes the error's count */
 bool rayi_record_failed(const rayi_record *record);                                 /* of a done one */
@@ -107,7 +110,7 @@ int rayi_stream_yield(rayi_thread *thread, const ray_value *item);
 /* For the raylet: a task that it holds ends so, or runs (again). Each takes over the lane's count. */
 void rayi_task_fail(rayi_thread *thread, rayi_task *task, rayi_error *error); /* the caller has claimed it */
 void rayi_task_granted(rayi_thread *thread, rayi_task *task);
-void rayi_task_retry(rayi_task *task); /* a failed one is pending again */
+void rayi_task_retry(rayi_task *task);    /* a failed one is pending again */
 void **rayi_task_escape(rayi_task *task); /* where the raylet keeps what it knows of it */
 const char *rayi_task_name(const rayi_task *task);
 

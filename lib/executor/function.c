@@ -1,9 +1,10 @@
 /* The functions and structs that this process has.
  *
  * Constructors put records on two lists before main, or in dlopen, with a compare-and-swap and no memory. An executor
- * resolves the types of each record once and keeps the result by name; the record's reserved[0] leads there, reserved[1]
- * links the list, reserved[2] says that it is on the list. What is registered later is resolved at once. Stand-ins, which
- * ray_function_get makes for names it does not know, live as long as the process, as the contract promises. */
+ * resolves the types of each record once and keeps the result by name; the record's reserved[0] leads there,
+ * reserved[1] links the list, reserved[2] says that it is on the list. What is registered later is resolved at once.
+ * Stand-ins, which ray_function_get makes for names it does not know, live as long as the process, as the contract
+ * promises. */
 #include "executor/inside.h"
 
 #include <dlfcn.h>
@@ -128,14 +129,14 @@ static void find_broken(rayi_function *function)
         if (param->kind != RAY_KIND_STRUCT || function->broken)
             continue;
         if (!param->layout)
-            function->broken = rayi_error_new(RAY_ERR_TYPE, function->record->name, NULL,
-                                              "%s: no RAY_STRUCT describes the type %s", function->record->name,
-                                              param->name);
+            function->broken =
+                rayi_error_new(RAY_ERR_TYPE, function->record->name, NULL, "%s: no RAY_STRUCT describes the type %s",
+                               function->record->name, param->name);
         else if (param->layout->value_size != param->size)
-            function->broken = rayi_error_new(RAY_ERR_TYPE, function->record->name, NULL,
-                                              "%s: the type %s has %zu bytes here and %zu in its RAY_STRUCT",
-                                              function->record->name, param->name, param->size,
-                                              param->layout->value_size);
+            function->broken =
+                rayi_error_new(RAY_ERR_TYPE, function->record->name, NULL,
+                               "%s: the type %s has %zu bytes here and %zu in its RAY_STRUCT", function->record->name,
+                               param->name, param->size, param->layout->value_size);
     }
     function->simple = numbers;
 }
@@ -293,7 +294,7 @@ void rayi_functions_free(rayi_executor *executor)
     const rayi_memory *memory = rayi_heap;
     rayi_function *function, *next;
 
-    HASH_ITER(hh, executor->functions, function, next) {
+    HASH_ITER (hh, executor->functions, function, next) {
         ray_function *record = (ray_function *)function->record;
         void *ours = function;
         HASH_DEL(executor->functions, function);
@@ -308,7 +309,7 @@ static rayi_function *match_wildcard(rayi_executor *executor, const char *name)
     rayi_function *function, *next, *best = NULL;
     size_t longest = 0;
 
-    HASH_ITER(hh, executor->functions, function, next) {
+    HASH_ITER (hh, executor->functions, function, next) {
         size_t size = strlen(function->name);
         if (size > longest && function->name[size - 1] == '*' && strncmp(name, function->name, size - 1) == 0) {
             best = function;
@@ -339,9 +340,10 @@ rayi_function *rayi_function_resolve(rayi_executor *executor, ray_function *reco
     pthread_mutex_lock(&executor->functions_lock);
     function = find(executor, record->name);
     if (!function) {
-        (void)rayi_fail(RAY_ERR_UNKNOWN_FUNCTION,
-                        "no function of the name %s: define it with RAY_REMOTE, ray_register it or ray_load its library",
-                        record->name);
+        (void)rayi_fail(
+            RAY_ERR_UNKNOWN_FUNCTION,
+            "no function of the name %s: define it with RAY_REMOTE, ray_register it or ray_load its library",
+            record->name);
         function = match_wildcard(executor, record->name);
     }
     pthread_mutex_unlock(&executor->functions_lock);

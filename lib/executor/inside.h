@@ -44,8 +44,8 @@ struct rayi_function {
     char *name; /* asked for; differs from the record's for "py:*" */
     rayi_param result;
     uint32_t num_params;
-    bool variadic; /* the last parameter stands for any number of its type */
-    bool simple;   /* all parameters are numbers, no more than two of them: they fit into the record */
+    bool variadic;      /* the last parameter stands for any number of its type */
+    bool simple;        /* all parameters are numbers, no more than two of them: they fit into the record */
     rayi_error *broken; /* calls fail with it: a struct that nobody described */
     UT_hash_handle hh;
     char *types_text; /* what the types' names point into, if they were parsed */
@@ -68,7 +68,10 @@ static inline const rayi_param *rayi_function_param(const rayi_function *functio
 
 /* ---- value.c ---- */
 
-static inline bool rayi_is_number(unsigned kind) { return kind >= RAY_KIND_BOOL && kind <= RAY_KIND_F64; }
+static inline bool rayi_is_number(unsigned kind)
+{
+    return kind >= RAY_KIND_BOOL && kind <= RAY_KIND_F64;
+}
 size_t rayi_number_size(unsigned kind);
 const char *rayi_kind_name(unsigned kind);
 /* Into a number or struct at to->data, of to->kind and to->size: 0 or TYPE with words (no last error is set). */
@@ -88,9 +91,10 @@ typedef struct rayi_extra {
     rayi_record **held; /* refs that the object holds */
     size_t num_held;
     rayi_stream *stream;
-    void *escape; /* the raylet's */
+    void *escape;    /* the raylet's */
     int32_t retries; /* left, of a call whose actor restarts; -1: for ever */
     bool retry_failures;
+    int64_t deadline_ms; /* of a call, in rayi_now_ms terms; 0: none */
 } rayi_extra;
 
 rayi_extra *rayi_extra_of(rayi_record *record); /* made on first use; NULL: no memory, last error */
@@ -100,7 +104,7 @@ static inline rayi_extra *rayi_extra_if(const rayi_record *record)
 }
 
 rayi_record *rayi_object_new(rayi_thread *thread, unsigned kind, size_t size_bytes); /* not done; NULL: last error */
-void rayi_object_finish(rayi_record *object); /* before anyone else knows it */
+void rayi_object_finish(rayi_record *object);                                        /* before anyone else knows it */
 /* The error of a failed, done record; NULL: it did not fail. Not counted. */
 rayi_error *rayi_record_error(const rayi_record *record);
 /* What a done record holds, as a value whose data lies in the record (or in *room for bytes). */
@@ -108,7 +112,7 @@ ray_value rayi_record_value(rayi_record *record, ray_view *room);
 /* The object record that has the bytes of this done record's content. */
 rayi_record *rayi_record_bytes(rayi_record *record);
 /* Fills the content of a record that this thread ends. */
-void rayi_content_error(rayi_record *record, rayi_error *error); /* takes its count */
+void rayi_content_error(rayi_record *record, rayi_error *error);    /* takes its count */
 void rayi_content_object(rayi_record *record, rayi_record *object); /* takes its count */
 void rayi_record_destroy(rayi_thread *thread, rayi_record *record);
 rayi_error *rayi_error_no_memory(const char *what);
@@ -179,7 +183,8 @@ rayi_error *rayi_error_shutdown(void);
 /* ---- stream.c ---- */
 
 int rayi_stream_start(rayi_task *task, uint32_t max_ahead); /* NO_MEMORY: last error */
-void rayi_stream_end(rayi_thread *thread, rayi_task *task, rayi_error *error); /* the function has returned, or never ran */
+void rayi_stream_end(rayi_thread *thread, rayi_task *task,
+                     rayi_error *error); /* the function has returned, or never ran */
 void rayi_stream_abandoned(rayi_thread *thread, rayi_record *record);
 void rayi_stream_free(rayi_thread *thread, rayi_stream *stream);
 

@@ -1,7 +1,7 @@
 /* Objects: records that are bytes; and the contents of records of every type.
  *
- * An object of up to RAYI_POOL_MAX bytes lies behind its own head, a larger one on the heap, one above RAYI_INLINE_MAX in
- * a block of the store. A ray_buffer * points at the content of an object record that is not done yet. A record of
+ * An object of up to RAYI_POOL_MAX bytes lies behind its own head, a larger one on the heap, one above RAYI_INLINE_MAX
+ * in a block of the store. A ray_buffer * points at the content of an object record that is not done yet. A record of
  * another type whose result is bytes counts an object record that has them. */
 #include "executor/inside.h"
 
@@ -20,7 +20,7 @@ rayi_error *rayi_error_no_memory(const char *what)
      .waiters = RAYI_CLOSED,                                                                                           \
      .type = RAYI_FIXED,                                                                                               \
      .kind = RAYI_KIND_ERROR,                                                                                          \
-     .size = (size_t)-(number)},
+     .size = (size_t) - (number)},
 static rayi_record fixed[] = {RAY_ERROR_TABLE(FIXED)};
 #undef FIXED
 
@@ -96,7 +96,10 @@ void rayi_record_fail(rayi_thread *thread, rayi_record *record, rayi_error *erro
     rayi_record_complete(thread, record);
 }
 
-bool rayi_record_failed(const rayi_record *record) { return record->kind == RAYI_KIND_ERROR; }
+bool rayi_record_failed(const rayi_record *record)
+{
+    return record->kind == RAYI_KIND_ERROR;
+}
 
 /* ---- making objects ---- */
 
@@ -203,7 +206,10 @@ rayi_record *rayi_object_put(rayi_thread *thread, const void *data, size_t size_
 
 /* ---- buffers ---- */
 
-rayi_record *rayi_buffer_record(ray_buffer *buffer) { return rayi_container_of(buffer, rayi_record, content.buffer); }
+rayi_record *rayi_buffer_record(ray_buffer *buffer)
+{
+    return rayi_container_of(buffer, rayi_record, content.buffer);
+}
 
 ray_buffer *rayi_buffer_new(rayi_thread *thread, size_t size_bytes)
 {
@@ -236,8 +242,9 @@ rayi_record *rayi_buffer_seal(rayi_thread *thread, ray_buffer *buffer)
     rayi_record *object = rayi_buffer_record(buffer);
 
     if (buffer->size > object->size) {
-        (void)rayi_fail(RAY_ERR_ARGUMENT, "a buffer's size may be lowered, not raised: it was made with %zu bytes, now %zu",
-                        object->size, buffer->size);
+        (void)rayi_fail(RAY_ERR_ARGUMENT,
+                        "a buffer's size may be lowered, not raised: it was made with %zu bytes, now %zu", object->size,
+                        buffer->size);
         rayi_record_unref(thread, object);
         return rayi_object_failed_last(thread);
     }
@@ -296,7 +303,7 @@ ray_value rayi_record_value(rayi_record *record, ray_view *room)
         return value;
     object = rayi_record_bytes(record);
     *room = (ray_view){.data = object->content.buffer.data, .size = object->size, .pin = object};
-    value.data = record->kind == RAY_KIND_BYTES ? (void *)room
+    value.data = record->kind == RAY_KIND_BYTES    ? (void *)room
                  : record->kind == RAY_KIND_STRING ? (void *)&room->data
                                                    : object->content.buffer.data;
     return value;

@@ -1,7 +1,7 @@
 /* Running functions: frames, results, and how tasks begin and end.
  *
- * A frame lies on the stack of the thread that runs a function; thread->frame is the innermost. The result is gathered in
- * a rayi_result and becomes the record's content only when it is certain that this run ends the record. */
+ * A frame lies on the stack of the thread that runs a function; thread->frame is the innermost. The result is gathered
+ * in a rayi_result and becomes the record's content only when it is certain that this run ends the record. */
 #include "executor/inside.h"
 
 #include <stdarg.h>
@@ -86,10 +86,8 @@ const ray_context *rayi_frame_context(rayi_thread *thread)
 
     if (frame && frame->has_context)
         return context;
-    *context = (ray_context){.size = sizeof *context,
-                             .ns = executor->ns,
-                             .job_id = executor->job_id,
-                             .node_id = executor->node_id};
+    *context = (ray_context){
+        .size = sizeof *context, .ns = executor->ns, .job_id = executor->job_id, .node_id = executor->node_id};
     if (!frame)
         return context;
     frame->has_context = true;
@@ -100,8 +98,8 @@ const ray_context *rayi_frame_context(rayi_thread *thread)
         if (frame->task->head.type == RAYI_TASK)
             context->resources = "CPU=1";
         if (frame->task->head.type == RAYI_TASK && (frame->task->head.flags & RAYI_ESCAPED))
-            context->resources = executor->hooks->escaped_resources(frame->task, &context->gpus, &context->group_id,
-                                                                    &context->attempt);
+            context->resources =
+                executor->hooks->escaped_resources(frame->task, &context->gpus, &context->group_id, &context->attempt);
     }
     if (frame->actor) {
         context->actor_id = rayi_actor_id(frame->actor);
@@ -286,13 +284,14 @@ static void call_with_arguments(rayi_thread *thread, rayi_task *task, ray_actor 
     int r = rayi_task_load(task, values, scratch, why, sizeof why);
 
     if (r < 0)
-        fail(result, rayi_error_new(r, function->name, rayi_executor_of(thread)->node_id, "%s: %s", function->name, why));
+        fail(result,
+             rayi_error_new(r, function->name, rayi_executor_of(thread)->node_id, "%s: %s", function->name, why));
     else
         call(thread, task, actor, self, life, values, result);
 }
 
-static __attribute__((noinline)) void call_with_many(rayi_thread *thread, rayi_task *task, ray_actor *actor,
-                                                     void *self, uint32_t life, rayi_result *result)
+static __attribute__((noinline)) void call_with_many(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self,
+                                                     uint32_t life, rayi_result *result)
 {
     size_t count = task->num_args;
     ray_value *values = rayi_alloc(count * (sizeof *values + sizeof(rayi_scratch)));
@@ -391,7 +390,10 @@ void rayi_task_run(rayi_thread *thread, rayi_task *task)
     rayi_task_publish(thread, task, &result);
 }
 
-void rayi_task_granted(rayi_thread *thread, rayi_task *task) { rayi_task_enqueue(thread, task); }
+void rayi_task_granted(rayi_thread *thread, rayi_task *task)
+{
+    rayi_task_enqueue(thread, task);
+}
 
 void rayi_task_retry(rayi_task *task)
 {
@@ -418,7 +420,8 @@ static bool escapes(const rayi_executor *executor, const ray_task_options *optio
     if (!options)
         return false;
     return (options->resources && strcmp(options->resources, "CPU=1") != 0) || options->labels || options->node_id ||
-           options->priority != 0 || options->bundle != 0 || options->deadline_ms != 0 || options->group || options->retry_failures;
+           options->priority != 0 || options->bundle != 0 || options->deadline_ms != 0 || options->group ||
+           options->retry_failures;
 }
 
 /* What both kinds of tasks take from their options; the task is not published. */
@@ -451,8 +454,8 @@ static int check_options(const rayi_function *function, const ray_task_options *
         return rayi_fail(RAY_ERR_ARGUMENT, "%s: max_retries is -1 (for ever), RAY_NO_RETRIES, 0 or more, got %d",
                          function->name, options->max_retries);
     if (options && options->isolation == RAY_ISOLATION_PROCESS)
-        return rayi_fail(RAY_ERR_UNSUPPORTED, "%s: this version runs functions in threads only, not in worker processes",
-                         function->name);
+        return rayi_fail(RAY_ERR_UNSUPPORTED,
+                         "%s: this version runs functions in threads only, not in worker processes", function->name);
     return 0;
 }
 
@@ -505,10 +508,11 @@ rayi_record *rayi_task_submit(rayi_thread *thread, ray_function *record, const r
 
 static int refuse_force(const rayi_task *task)
 {
-    return rayi_fail(RAY_ERR_UNSUPPORTED,
-                     "%s runs on a thread, which cannot be ended by force: cancel it politely, it sees ray_cancelled(); "
-                     "process isolation would allow more",
-                     rayi_task_name(task));
+    return rayi_fail(
+        RAY_ERR_UNSUPPORTED,
+        "%s runs on a thread, which cannot be ended by force: cancel it politely, it sees ray_cancelled(); "
+        "process isolation would allow more",
+        rayi_task_name(task));
 }
 
 int rayi_record_cancel(rayi_thread *thread, rayi_record *record, unsigned flags)

@@ -2,8 +2,8 @@
  *
  * The reader asks for item after item and gets refs at once; the function yields item after item. Whichever comes first
  * makes the record, the other one finds it: `items` are those that were yielded and not asked for, or asked for and not
- * yielded, never both. A function that is max_ahead items before its reader waits; it is told to return when the stream's
- * own ref has gone and nothing that was asked for is missing. */
+ * yielded, never both. A function that is max_ahead items before its reader waits; it is told to return when the
+ * stream's own ref has gone and nothing that was asked for is missing. */
 #include "executor/inside.h"
 
 #include <string.h>
@@ -19,7 +19,10 @@ struct rayi_stream {
     atomic_uint wake;
 };
 
-static rayi_stream *stream_of(const rayi_record *record) { return rayi_extra_if(record)->stream; }
+static rayi_stream *stream_of(const rayi_record *record)
+{
+    return rayi_extra_if(record)->stream;
+}
 
 int rayi_stream_start(rayi_task *task, uint32_t max_ahead)
 {
@@ -150,7 +153,8 @@ static int wait_for_reader(rayi_thread *thread, rayi_task *task, rayi_stream *st
         pthread_mutex_lock(&stream->lock);
         stream->yields = NULL;
     }
-    if (r == 0 && (stream->ended || (stream->abandoned && stream->yielded >= stream->asked) || rayi_frame_cancelled(thread)))
+    if (r == 0 &&
+        (stream->ended || (stream->abandoned && stream->yielded >= stream->asked) || rayi_frame_cancelled(thread)))
         r = rayi_fail(RAY_ERR_CANCELLED, "%s: nobody reads the stream on", rayi_task_name(task));
     return r;
 }

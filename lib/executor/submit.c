@@ -2,8 +2,8 @@
  *
  * The argument area holds a slot of 8 bytes for each argument; above 32 arguments a bit for each that came as a ref; a
  * dependency for each that is a ref not done yet; then what slots point at. A slot is a number, a pointer into the area
- * (const char *, ray_view *, the struct, ray_value *), a ref or an actor (counted). The area lies in the task's own block
- * if that is not too large, else on the heap. It is laid out twice by the same code: once to learn its size. */
+ * (const char *, ray_view *, the struct, ray_value *), a ref or an actor (counted). The area lies in the task's own
+ * block if that is not too large, else on the heap. It is laid out twice by the same code: once to learn its size. */
 #include "executor/inside.h"
 
 #include <stdio.h>
@@ -45,7 +45,10 @@ static bool came_as_ref(const rayi_task *task, const uint64_t *slots, size_t ind
     return mask_words(task, slots)[index / 32] >> index % 32 & 1;
 }
 
-static bool no_refs(const rayi_task *task) { return task->num_args <= MASK_BITS && task->refs_mask == 0; }
+static bool no_refs(const rayi_task *task)
+{
+    return task->num_args <= MASK_BITS && task->refs_mask == 0;
+}
 
 /* The ref that argument index waits for; NULL: none. */
 static rayi_record *awaited(const rayi_task *task, size_t index)
@@ -98,7 +101,8 @@ static int check(packing *p, const ray_value *arg, const rayi_param *param)
             return RAY_ERR_ARGUMENT;
         }
     }
-    if (arg->kind == RAY_KIND_BYTES && !((const ray_view *)arg->data)->data && ((const ray_view *)arg->data)->size > 0) {
+    if (arg->kind == RAY_KIND_BYTES && !((const ray_view *)arg->data)->data &&
+        ((const ray_view *)arg->data)->size > 0) {
         snprintf(p->why, sizeof p->why, "expected bytes, got a view of %zu bytes at NULL",
                  ((const ray_view *)arg->data)->size);
         return RAY_ERR_ARGUMENT;

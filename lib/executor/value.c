@@ -10,18 +10,27 @@ static const struct {
     const char *name;
     uint8_t size;
 } kinds[] = {
-    [RAY_KIND_NONE] = {"nothing", 0},        [RAY_KIND_BOOL] = {"bool", 1},       [RAY_KIND_I8] = {"int8_t", 1},
-    [RAY_KIND_I16] = {"int16_t", 2},         [RAY_KIND_I32] = {"int32_t", 4},     [RAY_KIND_I64] = {"int64_t", 8},
-    [RAY_KIND_U8] = {"uint8_t", 1},          [RAY_KIND_U16] = {"uint16_t", 2},    [RAY_KIND_U32] = {"uint32_t", 4},
-    [RAY_KIND_U64] = {"uint64_t", 8},        [RAY_KIND_F32] = {"float", 4},       [RAY_KIND_F64] = {"double", 8},
-    [RAY_KIND_STRING] = {"const char *", 8}, [RAY_KIND_BYTES] = {"ray_view", 24}, [RAY_KIND_STRUCT] = {"struct", 0},
-    [RAY_KIND_REF] = {"ray_ref *", 8},       [RAY_KIND_ACTOR] = {"ray_actor *", 8}, [RAY_KIND_BUFFER] = {"ray_buffer *", 8},
+    [RAY_KIND_NONE] = {"nothing", 0},        [RAY_KIND_BOOL] = {"bool", 1},
+    [RAY_KIND_I8] = {"int8_t", 1},           [RAY_KIND_I16] = {"int16_t", 2},
+    [RAY_KIND_I32] = {"int32_t", 4},         [RAY_KIND_I64] = {"int64_t", 8},
+    [RAY_KIND_U8] = {"uint8_t", 1},          [RAY_KIND_U16] = {"uint16_t", 2},
+    [RAY_KIND_U32] = {"uint32_t", 4},        [RAY_KIND_U64] = {"uint64_t", 8},
+    [RAY_KIND_F32] = {"float", 4},           [RAY_KIND_F64] = {"double", 8},
+    [RAY_KIND_STRING] = {"const char *", 8}, [RAY_KIND_BYTES] = {"ray_view", 24},
+    [RAY_KIND_STRUCT] = {"struct", 0},       [RAY_KIND_REF] = {"ray_ref *", 8},
+    [RAY_KIND_ACTOR] = {"ray_actor *", 8},   [RAY_KIND_BUFFER] = {"ray_buffer *", 8},
     [RAY_KIND_VALUE] = {"ray_value", 24},
 };
 
-const char *rayi_kind_name(unsigned kind) { return kind < RAYI_COUNT_OF(kinds) ? kinds[kind].name : "an unknown kind"; }
+const char *rayi_kind_name(unsigned kind)
+{
+    return kind < RAYI_COUNT_OF(kinds) ? kinds[kind].name : "an unknown kind";
+}
 
-size_t rayi_number_size(unsigned kind) { return kinds[kind].size; }
+size_t rayi_number_size(unsigned kind)
+{
+    return kinds[kind].size;
+}
 
 bool rayi_value_has_bytes(unsigned kind)
 {
@@ -49,8 +58,14 @@ typedef struct number {
     double real;
 } number;
 
-static number signed_number(int64_t n) { return (number){.negative = n < 0, .bits = (uint64_t)n, .real = (double)n}; }
-static number unsigned_number(uint64_t n) { return (number){.bits = n, .real = (double)n}; }
+static number signed_number(int64_t n)
+{
+    return (number){.negative = n < 0, .bits = (uint64_t)n, .real = (double)n};
+}
+static number unsigned_number(uint64_t n)
+{
+    return (number){.bits = n, .real = (double)n};
+}
 
 static number load_number(unsigned kind, const void *data)
 {
@@ -86,9 +101,15 @@ static bool fits(number n, unsigned kind)
         int64_t least;
         uint64_t most;
     } range[] = {
-        [RAY_KIND_BOOL] = {0, 1},           [RAY_KIND_I8] = {INT8_MIN, INT8_MAX},    [RAY_KIND_I16] = {INT16_MIN, INT16_MAX},
-        [RAY_KIND_I32] = {INT32_MIN, INT32_MAX}, [RAY_KIND_I64] = {INT64_MIN, INT64_MAX}, [RAY_KIND_U8] = {0, UINT8_MAX},
-        [RAY_KIND_U16] = {0, UINT16_MAX},   [RAY_KIND_U32] = {0, UINT32_MAX},        [RAY_KIND_U64] = {0, UINT64_MAX},
+        [RAY_KIND_BOOL] = {0, 1},
+        [RAY_KIND_I8] = {INT8_MIN, INT8_MAX},
+        [RAY_KIND_I16] = {INT16_MIN, INT16_MAX},
+        [RAY_KIND_I32] = {INT32_MIN, INT32_MAX},
+        [RAY_KIND_I64] = {INT64_MIN, INT64_MAX},
+        [RAY_KIND_U8] = {0, UINT8_MAX},
+        [RAY_KIND_U16] = {0, UINT16_MAX},
+        [RAY_KIND_U32] = {0, UINT32_MAX},
+        [RAY_KIND_U64] = {0, UINT64_MAX},
     };
 
     return n.negative ? (int64_t)n.bits >= range[kind].least : n.bits <= range[kind].most;

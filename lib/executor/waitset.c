@@ -1,6 +1,6 @@
-/* Waitsets: refs that an application's own loop waits for. A member is watched in its record; when that is done it moves
- * to the list of done ones, and the descriptor, if there is one, becomes readable. It stays readable until that list is
- * empty. */
+/* Waitsets: refs that an application's own loop waits for. A member is watched in its record; when that is done it
+ * moves to the list of done ones, and the descriptor, if there is one, becomes readable. It stays readable until that
+ * list is empty. */
 #include "executor/inside.h"
 
 #include <errno.h>
@@ -143,7 +143,8 @@ static int wait_for_done(rayi_thread *thread, ray_waitset *set, int64_t timeout_
         if (r < 0)
             return r;
     }
-    return set->done ? 0 : rayi_fail(RAY_ERR_TIMEOUT, "no ref of the waitset was done in %lld ms", (long long)timeout_ms);
+    return set->done ? 0
+                     : rayi_fail(RAY_ERR_TIMEOUT, "no ref of the waitset was done in %lld ms", (long long)timeout_ms);
 }
 
 rayi_record *rayi_waitset_next(rayi_thread *thread, ray_waitset *set, int64_t timeout_ms, void **tag)

@@ -1,14 +1,14 @@
 /* Futures: who waits for a record, and its completion.
  *
- * Memory order. The content is written before completion, which is either a release compare-and-swap of `waiters` from 0
- * to CLOSED or, when somebody waits, an exchange under the bucket's lock; whoever sees CLOSED with acquire sees the
- * content. The list is changed only under the lock of its bucket, so a waiter can be taken out again while it has not been
- * fired; the lock-free swap succeeds only while the list is empty. A waiter is added by a compare-and-swap under the lock
- * because that lock-free completion may come in between. Waiters are fired after the lock is dropped: who finds that it
- * can't take its waiter out any more must wait for the call of fire.
+ * Memory order. The content is written before completion, which is either a release compare-and-swap of `waiters` from
+ * 0 to CLOSED or, when somebody waits, an exchange under the bucket's lock; whoever sees CLOSED with acquire sees the
+ * content. The list is changed only under the lock of its bucket, so a waiter can be taken out again while it has not
+ * been fired; the lock-free swap succeeds only while the list is empty. A waiter is added by a compare-and-swap under
+ * the lock because that lock-free completion may come in between. Waiters are fired after the lock is dropped: who
+ * finds that it can't take its waiter out any more must wait for the call of fire.
  *
- * A task is claimed by an acquire compare-and-swap of its phase. Its publication was a release store of a ring's tail, a
- * lock, or the last decrement of `pending` (acquire-release). */
+ * A task is claimed by an acquire compare-and-swap of its phase. Its publication was a release store of a ring's tail,
+ * a lock, or the last decrement of `pending` (acquire-release). */
 #include "lane/inside.h"
 
 #include <string.h>
@@ -20,8 +20,14 @@ static pthread_mutex_t *bucket_of(rayi_record *record)
     return &rayi_pool_lane(record)->bucket[(address ^ address >> 7) % RAYI_BUCKETS];
 }
 
-void rayi_record_lock(rayi_record *record) { pthread_mutex_lock(bucket_of(record)); }
-void rayi_record_unlock(rayi_record *record) { pthread_mutex_unlock(bucket_of(record)); }
+void rayi_record_lock(rayi_record *record)
+{
+    pthread_mutex_lock(bucket_of(record));
+}
+void rayi_record_unlock(rayi_record *record)
+{
+    pthread_mutex_unlock(bucket_of(record));
+}
 
 bool rayi_record_watch(rayi_record *record, rayi_waiter *waiter)
 {
@@ -86,8 +92,9 @@ bool rayi_record_claim(rayi_record *record)
     unsigned state = atomic_load_explicit(&record->state, memory_order_relaxed);
 
     while ((state & RAYI_PHASE) != RAYI_RUNNING)
-        if (atomic_compare_exchange_weak_explicit(&record->state, &state, (state & ~(unsigned)RAYI_PHASE) | RAYI_RUNNING,
-                                                  memory_order_acquire, memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(&record->state, &state,
+                                                  (state & ~(unsigned)RAYI_PHASE) | RAYI_RUNNING, memory_order_acquire,
+                                                  memory_order_relaxed))
             return true;
     return false;
 }

@@ -5,9 +5,9 @@
 #include "lane/lane.h"
 
 #define RAYI_MAX_CONTEXTS 4096 /* threads that use one lane at the same time */
-#define RAYI_BUCKETS 64
-#define RAYI_IDLE ((uintptr_t)1) /* of a mailbox's inbox: empty, and no runner will look */
-#define RAYI_SPIN_NS 50000
+#define RAYI_BUCKETS      64
+#define RAYI_IDLE         ((uintptr_t)1) /* of a mailbox's inbox: empty, and no runner will look */
+#define RAYI_SPIN_NS      50000
 
 typedef struct rayi_slab rayi_slab;
 
@@ -17,8 +17,8 @@ typedef struct rayi_pool {
     rayi_record *batches[RAYI_CLASSES];
     rayi_slab *carving[RAYI_CLASSES]; /* where fresh blocks come from */
     rayi_slab *slabs;
-    void *chunks;    /* what the heap gave, linked */
-    char *fresh;     /* slabs of the newest chunk that nobody uses yet */
+    void *chunks; /* what the heap gave, linked */
+    char *fresh;  /* slabs of the newest chunk that nobody uses yet */
     unsigned fresh_slabs;
 } rayi_pool;
 
@@ -35,8 +35,8 @@ struct rayi_lane {
     void *owner, *block;
 
     _Alignas(64) atomic_int slots;
-    atomic_int wanted;  /* slots to hand back when they get free */
-    atomic_uint starved; /* somebody found tasks but no slot */
+    atomic_int wanted;                  /* slots to hand back when they get free */
+    atomic_uint starved;                /* somebody found tasks but no slot */
     _Alignas(64) atomic_uint searching; /* 1: an awake thread looks for work */
     atomic_uint num_asleep;
     atomic_uint num_executors, num_blocked;

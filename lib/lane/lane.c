@@ -2,18 +2,20 @@
  *
  * Who comes for work. A submitter stores the record (release), passes a sequentially consistent fence and then looks
  * whether somebody searches; if nobody does, it wakes a sleeper, giving it the right to search. A thread that finds
- * nothing gives that right up, puts itself among the sleepers, passes a sequentially consistent fence and looks once more
- * before it sleeps. Of the two fences one comes first: either the submitter sees that nobody searches and a sleeper is
- * there, or the sleeper sees the record. At most one thread searches, so a burst of submissions wakes one; a searcher that
- * finds work wakes the next if there is more. A thread spins for at most 50 µs, not at all on one CPU.
+ * nothing gives that right up, puts itself among the sleepers, passes a sequentially consistent fence and looks once
+ * more before it sleeps. Of the two fences one comes first: either the submitter sees that nobody searches and a
+ * sleeper is there, or the sleeper sees the record. At most one thread searches, so a burst of submissions wakes one; a
+ * searcher that finds work wakes the next if there is more. A thread spins for at most 50 µs, not at all on one CPU.
  *
- * Slots. A thread that finds tasks but no slot sets `starved`, then looks at `slots` again; who gives a slot back adds to
- * `slots`, then looks at `starved`. Both are sequentially consistent, so one of them sees the other. A thread keeps its
- * slot from task to task, and hands it over between two tasks when it is wanted (the scheduler) or owed (resumed tasks).
+ * Slots. A thread that finds tasks but no slot sets `starved`, then looks at `slots` again; who gives a slot back adds
+ * to `slots`, then looks at `starved`. Both are sequentially consistent, so one of them sees the other. A thread keeps
+ * its slot from task to task, and hands it over between two tasks when it is wanted (the scheduler) or owed (resumed
+ * tasks).
  *
- * A thread that blocks counts as absent: while fewer threads than num_threads are present, a wake starts another one, up
- * to max_threads. One that finds itself in excess ends after a second without work. Work that nobody takes up for 10 ms
- * while all threads run user code (calls of actors that sleep) gets another thread from the monitor, rayi_lane_unstick. */
+ * A thread that blocks counts as absent: while fewer threads than num_threads are present, a wake starts another one,
+ * up to max_threads. One that finds itself in excess ends after a second without work. Work that nobody takes up for 10
+ * ms while all threads run user code (calls of actors that sleep) gets another thread from the monitor,
+ * rayi_lane_unstick. */
 #include "lane/inside.h"
 
 #include <errno.h>
@@ -26,7 +28,7 @@
 
 #define EXCESS_IDLE_NS 1000000000
 #define KEPT_CONTEXTS  2
-#define STACK_RESERVE ((size_t)256 << 10)
+#define STACK_RESERVE  ((size_t)256 << 10)
 
 _Thread_local rayi_thread *rayi_self __attribute__((tls_model("initial-exec")));
 
@@ -110,11 +112,17 @@ void rayi_lane_reclaim(rayi_lane *lane, unsigned slots)
     }
 }
 
-bool rayi_lane_starved(const rayi_lane *lane) { return atomic_load_explicit(&lane->starved, memory_order_relaxed); }
+bool rayi_lane_starved(const rayi_lane *lane)
+{
+    return atomic_load_explicit(&lane->starved, memory_order_relaxed);
+}
 
 /* ---- sleeping and waking ---- */
 
-static void futex_wake(atomic_uint *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
+static void futex_wake(atomic_uint *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
 
 /* Until *word is no longer 0, the deadline, or for no reason. */
 static void futex_wait(atomic_uint *word, int64_t deadline_ns)
@@ -539,7 +547,10 @@ static void thread_ends(void *arg)
     rayi_lane_detach();
 }
 
-static void make_self_key(void) { have_self_key = pthread_key_create(&self_key, thread_ends) == 0; }
+static void make_self_key(void)
+{
+    have_self_key = pthread_key_create(&self_key, thread_ends) == 0;
+}
 
 static rayi_thread *attach(rayi_lane *lane, bool last)
 {
@@ -563,9 +574,15 @@ static rayi_thread *attach(rayi_lane *lane, bool last)
     return thread;
 }
 
-rayi_thread *rayi_lane_attach(rayi_lane *lane) { return attach(lane, false); }
+rayi_thread *rayi_lane_attach(rayi_lane *lane)
+{
+    return attach(lane, false);
+}
 
-rayi_thread *rayi_lane_attach_last(rayi_lane *lane) { return attach(lane, true); }
+rayi_thread *rayi_lane_attach_last(rayi_lane *lane)
+{
+    return attach(lane, true);
+}
 
 void rayi_lane_detach(void)
 {
@@ -648,9 +665,15 @@ int rayi_lane_new(const rayi_lane_config *config, const rayi_lane_ops *ops, void
     return 0;
 }
 
-bool rayi_lane_stopping(const rayi_lane *lane) { return atomic_load_explicit(&lane->stopping, memory_order_acquire); }
+bool rayi_lane_stopping(const rayi_lane *lane)
+{
+    return atomic_load_explicit(&lane->stopping, memory_order_acquire);
+}
 
-void *rayi_lane_owner(const rayi_lane *lane) { return lane->owner; }
+void *rayi_lane_owner(const rayi_lane *lane)
+{
+    return lane->owner;
+}
 
 void rayi_lane_set_stopping(rayi_lane *lane)
 {

@@ -7,10 +7,10 @@
  *    released record is safe, and `refs` is 0 until the block is used again.
  *  - A record is claimed once (state PENDING or QUEUED to RUNNING, one compare-and-swap) and completed once.
  *  - `waiters` is 0 while nobody waits, RAYI_CLOSED once done, else a list guarded by a lock of its bucket.
- *  - Slots are whole CPUs that the scheduler granted in advance: a task that wants one CPU takes a slot while it runs and
- *    is not blocked. The count may go negative, since resuming never waits.
- * Lock order: mailbox → nothing; bucket → what ops->abandoned takes; lane.threads_lock → lane.sleep_lock; pool → nothing.
- * The memory-ordering argument stands at the head of queue.c, future.c and lane.c. */
+ *  - Slots are whole CPUs that the scheduler granted in advance: a task that wants one CPU takes a slot while it runs
+ * and is not blocked. The count may go negative, since resuming never waits. Lock order: mailbox → nothing; bucket →
+ * what ops->abandoned takes; lane.threads_lock → lane.sleep_lock; pool → nothing. The memory-ordering argument stands
+ * at the head of queue.c, future.c and lane.c. */
 #ifndef RAYI_LANE_H
 #define RAYI_LANE_H
 
@@ -69,9 +69,9 @@ struct ray_ref {
         unsigned char bytes[16];
         void *pointer;
         ray_buffer buffer;
-    } content; /* the executor's; written before completion, read after it */
-    struct ray_ref *next;       /* in whichever queue the record is */
-    _Atomic(void *) extra;      /* the executor's rarely used part */
+    } content;             /* the executor's; written before completion, read after it */
+    struct ray_ref *next;  /* in whichever queue the record is */
+    _Atomic(void *) extra; /* the executor's rarely used part */
 };
 
 struct rayi_task {
@@ -81,7 +81,7 @@ struct rayi_task {
     uint32_t num_args;
     _Atomic(rayi_task *) parent; /* the task that submitted it, as long as parent->head.gen == parent_gen */
     atomic_uint parent_gen;
-    uint32_t refs_mask; /* which of the first 32 arguments came as refs */
+    uint32_t refs_mask;    /* which of the first 32 arguments came as refs */
     rayi_mailbox *mailbox; /* of a call */
     void *args;            /* the executor's: slots and what they point at; NULL once released */
     uint64_t room[2];      /* the smallest argument lists live here */
@@ -93,7 +93,8 @@ _Static_assert(sizeof(struct ray_ref) == 64 && sizeof(rayi_task) == 128, "the ho
 typedef struct rayi_lane_ops {
     /* Runs a claimed task; completes it, now or later. The lane's count on the task has been taken over. */
     void (*run)(rayi_thread *thread, rayi_task *task);
-    /* Runs up to max calls of the runner's mailbox; true if calls may be left, false after rayi_mailbox_rest said so. */
+    /* Runs up to max calls of the runner's mailbox; true if calls may be left, false after rayi_mailbox_rest said so.
+     */
     bool (*serve)(rayi_thread *thread, rayi_record *runner, unsigned max);
     /* The last count went: gives back what the content holds, then the block (rayi_pool_free). */
     void (*destroy)(rayi_thread *thread, rayi_record *record);
@@ -115,7 +116,7 @@ typedef struct rayi_lane_ops {
 
 /* ---- threads ---- */
 
-#define RAYI_RING 256
+#define RAYI_RING    256
 #define RAYI_CLASSES 22 /* sizes of blocks, once for tasks and once for all else */
 
 /* A queue that one thread fills and every thread empties. */
@@ -147,12 +148,12 @@ struct rayi_thread {
     bool destroying, executor, has_slot, gave_slot, searching;
     uint32_t index;
     uint32_t ticks_since_overflow;
-    int64_t pending_bytes;   /* not yet added to the lane's count */
-    _Atomic(uint64_t) ticks; /* records run here; read by the monitor */
+    int64_t pending_bytes;           /* not yet added to the lane's count */
+    _Atomic(uint64_t) ticks;         /* records run here; read by the monitor */
     _Alignas(64) atomic_uint parked; /* futex: 1 when somebody has woken it */
     rayi_thread *next_sleeper;       /* under sleep_lock */
     bool asleep;                     /* in the list of sleepers; under sleep_lock */
-    void *block; /* as the heap gave it */
+    void *block;                     /* as the heap gave it */
 };
 
 extern _Thread_local rayi_thread *rayi_self __attribute__((tls_model("initial-exec")));
@@ -168,8 +169,9 @@ typedef struct rayi_lane_config {
 
 int rayi_lane_new(const rayi_lane_config *config, const rayi_lane_ops *ops, void *owner, rayi_lane **out);
 void *rayi_lane_owner(const rayi_lane *lane);
-/* Its end, step by step. From set_stopping on ops->run and serve are expected to end what they are given without running
- * it; executors end when the queues are empty; drain does their work once more, for what turned up behind them. */
+/* Its end, step by step. From set_stopping on ops->run and serve are expected to end what they are given without
+ * running it; executors end when the queues are empty; drain does their work once more, for what turned up behind them.
+ */
 void rayi_lane_set_stopping(rayi_lane *lane);
 bool rayi_lane_stopping(const rayi_lane *lane);
 void rayi_lane_drain(rayi_thread *thread);
@@ -257,7 +259,8 @@ void rayi_record_unlock(rayi_record *record);
 
 /* Hands over a task whose arguments are counted in `pending`: the last one done makes it runnable. */
 void rayi_task_ready(rayi_thread *thread, rayi_task *task);
-/* A pending task whose turn has come goes into this thread's run queue, unless it was cancelled (then its count goes). */
+/* A pending task whose turn has come goes into this thread's run queue, unless it was cancelled (then its count goes).
+ */
 void rayi_task_enqueue(rayi_thread *thread, rayi_task *task);
 /* Puts a record into this thread's run queue and sees to it that somebody comes. */
 void rayi_lane_enqueue(rayi_thread *thread, rayi_record *record);
@@ -289,14 +292,14 @@ struct rayi_mailbox {
     _Atomic(uintptr_t) inbox; /* RAYI_IDLE, or a stack of calls, newest first */
     atomic_uint num_held;     /* calls whose turn has not come */
     _Alignas(64) pthread_mutex_t lock;
-    rayi_task *first, *last;  /* calls in order */
-    rayi_task *running;       /* those under way, linked by head.next */
-    struct rayi_held *held;   /* callers with calls whose arguments are not done */
-    uint32_t runners;         /* in queues or serving */
-    uint32_t epoch;           /* how often running calls were taken from their runners */
-    bool runner_busy;         /* the runner within is in a queue or serving; more of them are blocks of the pool */
-    bool poked;               /* look again before resting */
-    uint32_t allowed;         /* runners at once: 0 until calls may run, then up to concurrency */
+    rayi_task *first, *last; /* calls in order */
+    rayi_task *running;      /* those under way, linked by head.next */
+    struct rayi_held *held;  /* callers with calls whose arguments are not done */
+    uint32_t runners;        /* in queues or serving */
+    uint32_t epoch;          /* how often running calls were taken from their runners */
+    bool runner_busy;        /* the runner within is in a queue or serving; more of them are blocks of the pool */
+    bool poked;              /* look again before resting */
+    uint32_t allowed;        /* runners at once: 0 until calls may run, then up to concurrency */
 };
 /* In the first bytes of a block that rayi_pool_alloc gave with type RAYI_RUNNER. */
 int rayi_mailbox_init(rayi_mailbox *mailbox);

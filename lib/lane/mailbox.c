@@ -1,15 +1,15 @@
 /* Mailboxes: the queue of an actor's calls.
  *
- * Submitters push calls whose arguments are done onto `inbox`, a stack that a compare-and-swap extends (release); whoever
- * finds it IDLE has to schedule a runner. Runners, one for each call that may be under way, take the whole stack
- * (exchange, acquire), turn it round and append it to the queue `first`…`last`, all under the lock, which submitters on
- * this path never take. The inbox becomes IDLE again only by a compare-and-swap from empty, under the lock, when a runner
- * finds nothing to do; so a call is either seen by that runner or schedules one.
+ * Submitters push calls whose arguments are done onto `inbox`, a stack that a compare-and-swap extends (release);
+ * whoever finds it IDLE has to schedule a runner. Runners, one for each call that may be under way, take the whole
+ * stack (exchange, acquire), turn it round and append it to the queue `first`…`last`, all under the lock, which
+ * submitters on this path never take. The inbox becomes IDLE again only by a compare-and-swap from empty, under the
+ * lock, when a runner finds nothing to do; so a call is either seen by that runner or schedules one.
  *
  * Order. Calls of one caller keep the order of submission. A call whose arguments are not done is held in its caller's
- * list, and so is every later call of that caller while that list is not empty; when arguments resolve, the head of each
- * list that is ready moves on to the inbox, under the lock. A caller itself submits from one thread, sees its own changes
- * of num_held, and meets a decrement by others (release) only after the calls were pushed. */
+ * list, and so is every later call of that caller while that list is not empty; when arguments resolve, the head of
+ * each list that is ready moves on to the inbox, under the lock. A caller itself submits from one thread, sees its own
+ * changes of num_held, and meets a decrement by others (release) only after the calls were pushed. */
 #include "lane/inside.h"
 
 typedef struct rayi_held {
@@ -374,7 +374,7 @@ rayi_task *rayi_mailbox_take_running(rayi_mailbox *mailbox, bool (*again)(rayi_t
     mailbox->running = NULL;
     for (; call; call = next) {
         next = (rayi_task *)call->head.next;
-        mailbox->runners--;          /* its runner is on its own */
+        mailbox->runners--;           /* its runner is on its own */
         rayi_record_ref(&call->head); /* and keeps what it works on */
         if (again(call)) {
             unpop(mailbox, call);

@@ -1,10 +1,10 @@
 /* Blocks for records and small objects.
  *
  * A chunk from the heap is cut into slabs of 64 KiB, aligned to that size, so that a block's slab, and through it the
- * lane, is found from its address. A slab holds blocks of one class for as long as the lane lives, so a pointer kept too
- * long still points at the head of some record: reading its count and generation is safe. Each thread keeps free blocks
- * of its own and exchanges batches of them with the pool under a lock, so that a thread that only allocates and one that
- * only frees stay in balance.
+ * lane, is found from its address. A slab holds blocks of one class for as long as the lane lives, so a pointer kept
+ * too long still points at the head of some record: reading its count and generation is safe. Each thread keeps free
+ * blocks of its own and exchanges batches of them with the pool under a lock, so that a thread that only allocates and
+ * one that only frees stay in balance.
  *
  * A free block has refs 0, keeps its class and generation, and is linked by `next`. */
 #include "lane/inside.h"
@@ -22,9 +22,9 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-#define SLAB_BYTES ((size_t)64 << 10)
+#define SLAB_BYTES     ((size_t)64 << 10)
 #define SLABS_IN_CHUNK 8
-#define BATCH 32
+#define BATCH          32
 
 struct rayi_slab {
     rayi_lane *lane;
@@ -32,7 +32,7 @@ struct rayi_slab {
     uint32_t class, carved, room;
 };
 
-#define SIZES 11
+#define SIZES       11
 #define CLASS_SIZES 64, 128, 192, 256, 320, 384, 512, 768, 1024, 2048, RAYI_POOL_MAX
 static const uint16_t class_bytes[RAYI_CLASSES] = {CLASS_SIZES, CLASS_SIZES};
 /* The class of a size, by 64-byte steps up to 512 and then by search. */
@@ -45,7 +45,7 @@ static unsigned class_of(size_t size_bytes)
     if (size_bytes <= 512)
         return small_class[(size_bytes + 63) / 64];
     while (class_bytes[class] < size_bytes)
-        class++;
+        class ++;
     return class;
 }
 
@@ -69,11 +69,20 @@ static void allow(rayi_record *block)
 #endif
 }
 
-static rayi_slab *slab_of(const rayi_record *block) { return (rayi_slab *)((uintptr_t)block & ~(SLAB_BYTES - 1)); }
+static rayi_slab *slab_of(const rayi_record *block)
+{
+    return (rayi_slab *)((uintptr_t)block & ~(SLAB_BYTES - 1));
+}
 
-rayi_lane *rayi_pool_lane(const rayi_record *block) { return slab_of(block)->lane; }
+rayi_lane *rayi_pool_lane(const rayi_record *block)
+{
+    return slab_of(block)->lane;
+}
 
-int rayi_pool_init(rayi_lane *lane) { return pthread_mutex_init(&lane->pool.lock, NULL) ? RAY_ERR_SYSTEM : 0; }
+int rayi_pool_init(rayi_lane *lane)
+{
+    return pthread_mutex_init(&lane->pool.lock, NULL) ? RAY_ERR_SYSTEM : 0;
+}
 
 void rayi_pool_fini(rayi_lane *lane)
 {
@@ -113,10 +122,8 @@ static rayi_slab *add_slab(rayi_lane *lane, unsigned class)
     slab = (rayi_slab *)pool->fresh;
     pool->fresh += SLAB_BYTES;
     pool->fresh_slabs--;
-    *slab = (rayi_slab){.lane = lane,
-                        .next = pool->slabs,
-                        .class = class,
-                        .room = (uint32_t)((SLAB_BYTES - 64) / class_bytes[class])};
+    *slab = (rayi_slab){
+        .lane = lane, .next = pool->slabs, .class = class, .room = (uint32_t)((SLAB_BYTES - 64) / class_bytes[class])};
     pool->slabs = slab;
     return slab;
 }
@@ -136,7 +143,7 @@ static rayi_record *carve(rayi_lane *lane, unsigned class)
     for (unsigned i = 0; i < BATCH && slab->carved < slab->room; i++) {
         rayi_record *block = (rayi_record *)((char *)slab + 64 + (size_t)slab->carved++ * class_bytes[class]);
         memset(block, 0, RAYI_MIN(class_bytes[class], sizeof(rayi_task))); /* all that others may look at */
-        block->class = (uint8_t)class;
+        block->class = (uint8_t) class;
         block->next = first;
         forbid(block);
         first = block;
@@ -224,7 +231,7 @@ void rayi_pool_free(rayi_thread *thread, rayi_record *block)
 
 void rayi_pool_flush(rayi_thread *thread)
 {
-    for (unsigned class = 0; class < RAYI_CLASSES; class++)
+    for (unsigned class = 0; class < RAYI_CLASSES; class ++)
         while (thread->free[class].count > 0)
             give(thread, class, RAYI_MIN(thread->free[class].count, BATCH));
 }

@@ -1,10 +1,10 @@
 /* Run queues: a ring for each thread, which that thread fills and everybody empties, and an overflow list for all.
  *
- * Memory order of a ring. Only its owner stores `tail`, with release, after the slot; who takes loads `tail` with acquire
- * and so sees the slot and the record behind it. Takers, the owner among them, move `head` by compare-and-swap, one record
- * or half of all at a time. A slot is read before the swap and may meanwhile have been refilled, but the owner refills it
- * only after it has seen `head` pass (acquire), in which case the swap fails and what was read is dropped. `head` and
- * `tail` count for ever and wrap together.
+ * Memory order of a ring. Only its owner stores `tail`, with release, after the slot; who takes loads `tail` with
+ * acquire and so sees the slot and the record behind it. Takers, the owner among them, move `head` by compare-and-swap,
+ * one record or half of all at a time. A slot is read before the swap and may meanwhile have been refilled, but the
+ * owner refills it only after it has seen `head` pass (acquire), in which case the swap fails and what was read is
+ * dropped. `head` and `tail` count for ever and wrap together.
  *
  * A record in a queue carries one count. A task may be claimed elsewhere while it stands here (by a waiting thread, by
  * cancel): then it is stale, and whoever meets it drops the count. */
@@ -164,8 +164,7 @@ static rayi_record *steal(rayi_thread *thread, int kind)
     rayi_record *batch[RAYI_RING / 2];
 
     for (unsigned i = 1; i < contexts; i++) {
-        rayi_thread *other =
-            atomic_load_explicit(&lane->thread[(thread->index + i) % contexts], memory_order_acquire);
+        rayi_thread *other = atomic_load_explicit(&lane->thread[(thread->index + i) % contexts], memory_order_acquire);
         unsigned count;
         while (other && (count = ring_grab(&other->ring[kind], batch, RAYI_RING / 2)) > 0) {
             rayi_record *first = keep(thread, kind, batch, count);

@@ -1,8 +1,8 @@
 /* Handing work over, and waiting for it.
  *
- * A thread that waits for a task which nobody runs yet runs it itself, or a task that it needs: the result is there sooner
- * and no other thread need be woken. It takes a slot for that, or uses the one it has, and it must have stack left. What
- * runs already is waited for: first by spinning, if a CPU is free for that, then asleep. */
+ * A thread that waits for a task which nobody runs yet runs it itself, or a task that it needs: the result is there
+ * sooner and no other thread need be woken. It takes a slot for that, or uses the one it has, and it must have stack
+ * left. What runs already is waited for: first by spinning, if a CPU is free for that, then asleep. */
 #include "lane/inside.h"
 
 #include <sched.h>
@@ -150,9 +150,10 @@ int rayi_lane_block(rayi_thread *thread, rayi_record *record)
         return 0;
     if (atomic_fetch_add(&lane->num_blocked, 1) + 1 >= lane->config.max_threads) {
         atomic_fetch_sub(&lane->num_blocked, 1);
-        return rayi_fail(RAY_ERR_LIMIT,
-                         "all %u threads of this node wait for something: none is left to do it; use fewer nested waits",
-                         lane->config.max_threads);
+        return rayi_fail(
+            RAY_ERR_LIMIT,
+            "all %u threads of this node wait for something: none is left to do it; use fewer nested waits",
+            lane->config.max_threads);
     }
     thread->gave_slot = thread->has_slot;
     if (thread->has_slot)

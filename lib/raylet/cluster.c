@@ -63,7 +63,10 @@ ray_cluster *rayi_node_cluster(rayi_thread *thread)
     return rayi_node_ask(thread, take, &cluster) == 0 ? cluster : NULL;
 }
 
-void rayi_cluster_free(ray_cluster *cluster) { rayi_free(cluster); }
+void rayi_cluster_free(ray_cluster *cluster)
+{
+    rayi_free(cluster);
+}
 
 /* ---- ray_state: the envelope of Ray's state API ---- */
 
@@ -177,17 +180,32 @@ static void list_objects(listing *l)
                      (unsigned long long)usage.peak_bytes);
 }
 
-static void list_nodes(listing *l) { rayi_gcs_nodes(l->node->gcs, list_node, l); }
-static void list_jobs(listing *l) { rayi_gcs_jobs(l->node->gcs, list_job, l); }
-static void list_actors(listing *l) { rayi_actors_for_each(l->node->executor, list_actor, l); }
-static void list_groups(listing *l) { rayi_scheduler_groups(l->node->scheduler, list_group, l); }
-static void list_tasks(listing *l) { rayi_tasks_for_each(l->node->thread, list_task, l); }
+static void list_nodes(listing *l)
+{
+    rayi_gcs_nodes(l->node->gcs, list_node, l);
+}
+static void list_jobs(listing *l)
+{
+    rayi_gcs_jobs(l->node->gcs, list_job, l);
+}
+static void list_actors(listing *l)
+{
+    rayi_actors_for_each(l->node->executor, list_actor, l);
+}
+static void list_groups(listing *l)
+{
+    rayi_scheduler_groups(l->node->scheduler, list_group, l);
+}
+static void list_tasks(listing *l)
+{
+    rayi_tasks_for_each(l->node->thread, list_task, l);
+}
 
 static const struct {
     const char *name;
     void (*list)(listing *l);
-} tables[] = {{"nodes", list_nodes},   {"jobs", list_jobs},       {"actors", list_actors},
-              {"tasks", list_tasks},   {"objects", list_objects}, {"placement_groups", list_groups}};
+} tables[] = {{"nodes", list_nodes}, {"jobs", list_jobs},       {"actors", list_actors},
+              {"tasks", list_tasks}, {"objects", list_objects}, {"placement_groups", list_groups}};
 
 typedef struct state_query {
     const char *text;

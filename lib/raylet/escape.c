@@ -1,8 +1,8 @@
 /* Escapes: tasks that the lane cannot place, on their way through ledger and scheduler.
  *
  * The task's threads set bits and post the escape's one message when it had none; the loop takes all bits at once. The
- * lane's count on the task is with the loop (has_lane_count) from READY or FAILED until it is run or ended; the ledger's
- * own count lasts from the first message to the END. */
+ * lane's count on the task is with the loop (has_lane_count) from READY or FAILED until it is run or ended; the
+ * ledger's own count lasts from the first message to the END. */
 #include "raylet/inside.h"
 
 enum { BIT_ADD = 1, BIT_READY = 2, BIT_FAILED = 4, BIT_ENDED = 8, BIT_BLOCK = 16, BIT_INHERIT = 32 };
@@ -22,7 +22,10 @@ typedef struct escape {
 
 static void handle(rayi_node *node, rayi_message *message);
 
-static escape *escape_of(rayi_task *task) { return *rayi_task_escape(task); }
+static escape *escape_of(rayi_task *task)
+{
+    return *rayi_task_escape(task);
+}
 
 static void post(rayi_thread *thread, escape *e, unsigned bits)
 {
@@ -50,22 +53,27 @@ static int escape_task(rayi_thread *thread, rayi_task *task, const ray_task_opti
     e->task = task;
     e->message.handle = handle;
     e->wish.priority = options->priority;
-    r = rayi_wish_fill(thread, &e->wish, options->resources, &rayi_resources_one_cpu, options->labels,
-                       options->node_id, options->node_soft, options->group, options->bundle, rayi_task_name(task));
+    r = rayi_wish_fill(thread, &e->wish, options->resources, &rayi_resources_one_cpu, options->labels, options->node_id,
+                       options->node_soft, options->group, options->bundle, rayi_task_name(task));
     if (r < 0)
         return r;
-    e->options = (rayi_ledger_options){
-        .held = true,
-        .retry_failures = options->retry_failures,
-        .retries = retries == RAY_NO_RETRIES ? 0 : retries == 0 ? 3 : retries,
-        .deadline_ms = options->deadline_ms == 0 ? INT64_MAX : rayi_moment_ms(options->deadline_ms)};
+    e->options = (rayi_ledger_options){.held = true,
+                                       .retry_failures = options->retry_failures,
+                                       .retries = retries == RAY_NO_RETRIES ? 0
+                                                  : retries == 0            ? 3
+                                                                            : retries,
+                                       .deadline_ms = options->deadline_ms == 0 ? INT64_MAX
+                                                                                : rayi_moment_ms(options->deadline_ms)};
     e->wish.task = task;
     rayi_record_ref(&task->head);
     post(thread, e, BIT_ADD);
     return 0;
 }
 
-static void escaped_ready(rayi_thread *thread, rayi_task *task) { post(thread, escape_of(task), BIT_READY); }
+static void escaped_ready(rayi_thread *thread, rayi_task *task)
+{
+    post(thread, escape_of(task), BIT_READY);
+}
 
 static bool escaped_failed(rayi_thread *thread, rayi_task *task, rayi_error *error)
 {
@@ -79,7 +87,10 @@ static bool escaped_failed(rayi_thread *thread, rayi_task *task, rayi_error *err
     return true;
 }
 
-static void escaped_ended(rayi_thread *thread, rayi_task *task) { post(thread, escape_of(task), BIT_ENDED); }
+static void escaped_ended(rayi_thread *thread, rayi_task *task)
+{
+    post(thread, escape_of(task), BIT_ENDED);
+}
 
 static void escaped_blocked(rayi_thread *thread, rayi_task *task, rayi_record *record, bool blocks)
 {
@@ -147,8 +158,9 @@ static void add(rayi_node *node, escape *e)
     }
     e->in_ledger = r == 0;
     if (r < 0 || node->stopping) {
-        fail(node, e, rayi_error_new(r < 0 ? r : RAY_ERR_SHUTDOWN, rayi_task_name(e->task), NULL, "%s",
-                                     r < 0 ? "out of memory: the ledger" : "the runtime was shut down"));
+        fail(node, e,
+             rayi_error_new(r < 0 ? r : RAY_ERR_SHUTDOWN, rayi_task_name(e->task), NULL, "%s",
+                            r < 0 ? "out of memory: the ledger" : "the runtime was shut down"));
         if (!e->in_ledger)
             rayi_record_unref(node->thread, &e->task->head);
     }
@@ -222,8 +234,9 @@ static void end(rayi_node *node, escape *e, rayi_outcome outcome)
                                       rayi_task_name(e->task), rayi_error_public(error)->message));
         rayi_error_unref(error);
     } else if (outcome == RAYI_OUTCOME_EXPIRED) {
-        fail(node, e, rayi_error_new(RAY_ERR_DEADLINE, rayi_task_name(e->task), NULL,
-                                     "%s had not started by its deadline", rayi_task_name(e->task)));
+        fail(node, e,
+             rayi_error_new(RAY_ERR_DEADLINE, rayi_task_name(e->task), NULL, "%s had not started by its deadline",
+                            rayi_task_name(e->task)));
     }
     drop_lane_count(node, e);
     rayi_record_unref(node->thread, &e->task->head);
@@ -252,8 +265,9 @@ void rayi_escape_ledger_action(rayi_node *node, const rayi_ledger_action *action
         break;
     case RAYI_LEDGER_SUBMIT:
         if (rayi_wish_submit(node, wish) < 0) {
-            fail(node, e, rayi_error_new(RAY_ERR_NO_MEMORY, rayi_task_name(e->task), NULL,
-                                         "out of memory: the queue of %s", rayi_task_name(e->task)));
+            fail(node, e,
+                 rayi_error_new(RAY_ERR_NO_MEMORY, rayi_task_name(e->task), NULL, "out of memory: the queue of %s",
+                                rayi_task_name(e->task)));
             rayi_ledger_refused(node->ledger, wish->id);
         }
         break;
@@ -287,8 +301,9 @@ void rayi_escape_scheduler_action(rayi_node *node, rayi_wish *wish, const rayi_s
         rayi_ledger_granted(node->ledger, wish->id);
         break;
     case RAYI_SCHEDULER_REFUSE:
-        fail(node, e, rayi_error_new(action->code, rayi_task_name(e->task), rayi_executor_node_id(node->executor),
-                                     "%s: %s", rayi_task_name(e->task), action->message));
+        fail(node, e,
+             rayi_error_new(action->code, rayi_task_name(e->task), rayi_executor_node_id(node->executor), "%s: %s",
+                            rayi_task_name(e->task), action->message));
         rayi_ledger_refused(node->ledger, wish->id);
         break;
     case RAYI_SCHEDULER_LOST: /* it may run already: then it is asked to stop, and its value is lost */
@@ -313,7 +328,7 @@ void rayi_escape_stop(rayi_node *node)
 {
     rayi_wish *wish, *next;
 
-    HASH_ITER(hh, node->wishes, wish, next) {
+    HASH_ITER (hh, node->wishes, wish, next) {
         if (wish->task)
             fail(node, (escape *)wish,
                  rayi_error_new(RAY_ERR_SHUTDOWN, rayi_task_name(wish->task), NULL,
@@ -370,7 +385,10 @@ static bool congested(void *of)
     return true;
 }
 
-static void freed(void *of) { rayi_free(of); }
+static void freed(void *of)
+{
+    rayi_free(of);
+}
 
 const rayi_executor_hooks rayi_node_hooks = {
     .escape = escape_task,

@@ -13,11 +13,23 @@ struct ray_placement_group {
     char *name;                       /* lies behind; or NULL */
 };
 
-uint64_t rayi_group_number(const ray_placement_group *group) { return group->number; }
-const char *rayi_group_id(const ray_placement_group *group) { return group->id; }
-rayi_record *rayi_group_record(ray_placement_group *group) { return &group->head; }
+uint64_t rayi_group_number(const ray_placement_group *group)
+{
+    return group->number;
+}
+const char *rayi_group_id(const ray_placement_group *group)
+{
+    return group->id;
+}
+rayi_record *rayi_group_record(ray_placement_group *group)
+{
+    return &group->head;
+}
 
-static rayi_record *ready_of(ray_placement_group *group) { return group->head.content.pointer; }
+static rayi_record *ready_of(ray_placement_group *group)
+{
+    return group->head.content.pointer;
+}
 
 static ray_placement_group *group_alloc(rayi_thread *thread, const char *name)
 {
@@ -56,8 +68,9 @@ static int make(rayi_node *node, void *arg)
     if (m->group->name) {
         r = rayi_gcs_name_put(node->gcs, RAYI_NAME_GROUP, ns, m->group->name, (uintptr_t)m->group);
         if (r < 0)
-            return rayi_fail(r, r == RAY_ERR_EXISTS ? "a placement group of the name %s exists already"
-                                                    : "the name \"%s\" of a placement group is not usable",
+            return rayi_fail(r,
+                             r == RAY_ERR_EXISTS ? "a placement group of the name %s exists already"
+                                                 : "the name \"%s\" of a placement group is not usable",
                              m->group->name);
     }
     r = rayi_scheduler_group_new(node->scheduler, &m->what, rayi_now_ms());
@@ -82,7 +95,8 @@ static int parse_bundles(const char *const *bundles, size_t count, rayi_resource
         if (r < 0)
             return bundles[i] ? rayi_fail(r, "bundle %zu \"%s\": %s", i + 1, bundles[i], why) : r;
         if (out[i]->count == 0)
-            return rayi_fail(RAY_ERR_ARGUMENT, "bundle %zu asks for nothing: expected resources as in \"CPU=1\"", i + 1);
+            return rayi_fail(RAY_ERR_ARGUMENT, "bundle %zu asks for nothing: expected resources as in \"CPU=1\"",
+                             i + 1);
     }
     return 0;
 }
@@ -172,8 +186,9 @@ static void end(rayi_node *node, ray_placement_group *group, int code, const cha
                                 (uintptr_t)group);
     (void)rayi_scheduler_group_remove(node->scheduler, group->number);
     if (!rayi_record_done(ready_of(group)))
-        rayi_record_fail(node->thread, ready_of(group), rayi_error_new(code, NULL, NULL, "placement group %s: %s",
-                                                                       group->name ? group->name : group->id, why));
+        rayi_record_fail(
+            node->thread, ready_of(group),
+            rayi_error_new(code, NULL, NULL, "placement group %s: %s", group->name ? group->name : group->id, why));
     rayi_record_unref(node->thread, &group->head);
 }
 

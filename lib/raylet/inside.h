@@ -26,7 +26,7 @@ typedef struct rayi_wish {
     int32_t priority;
     uint32_t bundle;
     uint64_t group;
-    rayi_task *task;  /* one of these two; counted while in node.wishes */
+    rayi_task *task; /* one of these two; counted while in node.wishes */
     ray_actor *actor;
     char *gpus; /* granted */
     char group_id[RAYI_ID_SIZE];
@@ -68,15 +68,16 @@ int rayi_loop_start(rayi_node *node); /* if it is not running; SYSTEM */
 void rayi_loop_stop(rayi_node *node);
 /* Hands a message to the loop, which was started before. False: the loop has ended, nobody will handle it. */
 bool rayi_loop_post(rayi_node *node, rayi_message *message);
-/* Runs fn on the loop and returns what it returns; starts the loop. An error that fn leaves behind becomes the caller's. */
+/* Runs fn on the loop and returns what it returns; starts the loop. An error that fn leaves behind becomes the
+ * caller's. */
 int rayi_node_ask(rayi_thread *thread, int (*fn)(rayi_node *node, void *arg), void *arg);
 void rayi_node_pump(rayi_node *node); /* does all that the brains want */
 
 /* ---- wish.c: what tasks and actors ask of the scheduler ---- */
 
 int rayi_wish_fill(rayi_thread *thread, rayi_wish *wish, const char *resources, const rayi_resources *otherwise,
-                   const char *labels, const char *node_id, bool node_soft, ray_placement_group *group,
-                   uint32_t bundle, const char *who);
+                   const char *labels, const char *node_id, bool node_soft, ray_placement_group *group, uint32_t bundle,
+                   const char *who);
 void rayi_wish_empty(rayi_wish *wish);
 int rayi_wish_add(rayi_node *node, rayi_wish *wish); /* NO_MEMORY */
 void rayi_wish_remove(rayi_node *node, rayi_wish *wish);

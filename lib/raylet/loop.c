@@ -1,6 +1,6 @@
-/* The loop's thread. Messages come on a stack that a compare-and-swap extends (release); whoever finds it empty wakes the
- * loop, which takes the whole stack (acquire) and handles it in the order of posting. After each batch, and when a timer
- * is due, the brains are asked what to do until they want nothing more. */
+/* The loop's thread. Messages come on a stack that a compare-and-swap extends (release); whoever finds it empty wakes
+ * the loop, which takes the whole stack (acquire) and handles it in the order of posting. After each batch, and when a
+ * timer is due, the brains are asked what to do until they want nothing more. */
 #include "raylet/inside.h"
 
 #include <sched.h>
@@ -103,10 +103,13 @@ static void handle_all(rayi_node *node)
     rayi_node_pump(node);
 }
 
-static void on_async(uv_async_t *async) { handle_all(async->data); }
+static void on_async(uv_async_t *async)
+{
+    handle_all(async->data);
+}
 
-/* `posting` and `running` are sequentially consistent: either the poster sees that the loop has ended, or the loop, which
- * waits for posters before its last look at the inbox, sees the post. */
+/* `posting` and `running` are sequentially consistent: either the poster sees that the loop has ended, or the loop,
+ * which waits for posters before its last look at the inbox, sees the post. */
 bool rayi_loop_post(rayi_node *node, rayi_message *message)
 {
     rayi_message *first;

@@ -30,8 +30,8 @@ static int fail(int r, const char *what, const char *name)
 static int publish(rayi_node *node, void *arg)
 {
     publication *p = arg;
-    int r = rayi_gcs_name_put(node->gcs, RAYI_NAME_OBJECT, rayi_executor_ns(node->executor), p->name,
-                              (uintptr_t)p->record);
+    int r =
+        rayi_gcs_name_put(node->gcs, RAYI_NAME_OBJECT, rayi_executor_ns(node->executor), p->name, (uintptr_t)p->record);
 
     if (r < 0)
         return fail(r, "published object", p->name);
@@ -181,9 +181,15 @@ int rayi_node_kv_put(rayi_thread *thread, const char *key, const void *data, siz
     return rayi_node_ask(thread, kv_put, &(pair){.key = key, .data = data, .size = size_bytes, .flags = flags});
 }
 
-int rayi_node_kv_get(rayi_thread *thread, const char *key, ray_view *out) { return ask_view(thread, kv_get, key, out); }
+int rayi_node_kv_get(rayi_thread *thread, const char *key, ray_view *out)
+{
+    return ask_view(thread, kv_get, key, out);
+}
 
-int rayi_node_kv_del(rayi_thread *thread, const char *key) { return rayi_node_ask(thread, kv_del, &(pair){.key = key}); }
+int rayi_node_kv_del(rayi_thread *thread, const char *key)
+{
+    return rayi_node_ask(thread, kv_del, &(pair){.key = key});
+}
 
 int rayi_node_kv_list(rayi_thread *thread, const char *prefix, ray_view *out)
 {

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MIN_STORE_BYTES   ((uint64_t)64 << 20)
-#define MIN_PENDING_BYTES ((int64_t)1 << 30)
-#define MAX_THREADS       1024
+#define MIN_STORE_BYTES    ((uint64_t)64 << 20)
+#define MIN_PENDING_BYTES  ((int64_t)1 << 30)
+#define MAX_THREADS        1024
 #define DEFAULT_TIMEOUT_MS 30000
 
 /* ---- what there is ---- */
@@ -99,13 +99,16 @@ static int check_config(const ray_config *config)
         (config->role == RAY_ROLE_AUTO && role && *role && strcmp(role, "driver") != 0))
         return rayi_fail(RAY_ERR_UNSUPPORTED,
                          "role %s: this version runs one node inside one process; leave role and RAY_ROLE alone",
-                         config->role == RAY_ROLE_AUTO ? role : config->role == RAY_ROLE_HEAD ? "head" : "worker");
+                         config->role == RAY_ROLE_AUTO   ? role
+                         : config->role == RAY_ROLE_HEAD ? "head"
+                                                         : "worker");
     if (config->role < RAY_ROLE_AUTO || config->role > RAY_ROLE_HEAD)
         return rayi_fail(RAY_ERR_ARGUMENT, "unknown role %d in ray_config", (int)config->role);
     if (address && *address && strcmp(address, "local") != 0)
-        return rayi_fail(RAY_ERR_UNSUPPORTED,
-                         "address %s: this version joins no cluster; use \"local\", or leave address and RAY_ADDRESS alone",
-                         address);
+        return rayi_fail(
+            RAY_ERR_UNSUPPORTED,
+            "address %s: this version joins no cluster; use \"local\", or leave address and RAY_ADDRESS alone",
+            address);
     if (config->isolation == RAY_ISOLATION_PROCESS)
         return rayi_fail(RAY_ERR_UNSUPPORTED, "this version runs functions in threads only, not in worker processes");
     if (config->isolation < RAY_ISOLATION_AUTO || config->isolation > RAY_ISOLATION_PROCESS)
@@ -130,15 +133,12 @@ static int check_config(const ray_config *config)
 static int make_brains(rayi_node *node, const offer *o)
 {
     const char *node_id = rayi_executor_node_id(node->executor), *job_id = rayi_executor_job_id(node->executor);
-    rayi_scheduler_options options = {.node_id = node_id,
-                                      .total = o->resources,
-                                      .labels = o->labels,
-                                      .gpu_ids = getenv("CUDA_VISIBLE_DEVICES")};
+    rayi_scheduler_options options = {
+        .node_id = node_id, .total = o->resources, .labels = o->labels, .gpu_ids = getenv("CUDA_VISIBLE_DEVICES")};
     char why[256];
     int r;
 
-    if (options.gpu_ids &&
-        rayi_resources_amount(o->resources, "GPU") != (int64_t)count_gpus() * RAYI_RESOURCE_UNIT)
+    if (options.gpu_ids && rayi_resources_amount(o->resources, "GPU") != (int64_t)count_gpus() * RAYI_RESOURCE_UNIT)
         options.gpu_ids = NULL; /* the configuration says otherwise */
     r = rayi_scheduler_new(rayi_heap, &options, &node->scheduler, why, sizeof why);
     if (r < 0)
@@ -153,9 +153,9 @@ static int make_brains(rayi_node *node, const offer *o)
                                                           .state = RAYI_NODE_ALIVE,
                                                           .is_head = true});
     if (r == 0)
-        r = rayi_gcs_job_put(node->gcs, &(rayi_gcs_job){.id = job_id,
-                                                        .ns = rayi_executor_ns(node->executor),
-                                                        .start_ms = rayi_wall_ms()});
+        r = rayi_gcs_job_put(
+            node->gcs,
+            &(rayi_gcs_job){.id = job_id, .ns = rayi_executor_ns(node->executor), .start_ms = rayi_wall_ms()});
     node->labels = r == 0 ? rayi_strdup(o->labels->text) : NULL;
     return node->labels ? 0 : rayi_fail(RAY_ERR_NO_MEMORY, "out of memory: the node's tables");
 }
@@ -219,7 +219,10 @@ out:
     return r;
 }
 
-rayi_executor *rayi_node_executor(rayi_node *node) { return node->executor; }
+rayi_executor *rayi_node_executor(rayi_node *node)
+{
+    return node->executor;
+}
 
 /* ---- end ---- */
 

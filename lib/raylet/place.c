@@ -1,7 +1,7 @@
 /* Places: actors that have a name, or hold resources for life.
  *
- * A place counts its actor until the loop has taken the name and the resources back. A name leads to a living actor: one
- * that has died, or whose last handle is gone, makes way. */
+ * A place counts its actor until the loop has taken the name and the resources back. A name leads to a living actor:
+ * one that has died, or whose last handle is gone, makes way. */
 #include "raylet/inside.h"
 
 #include <string.h>
@@ -19,7 +19,10 @@ typedef struct place {
     bool get_if_exists;
 } place;
 
-static place *place_of(ray_actor *actor) { return *rayi_actor_place(actor); }
+static place *place_of(ray_actor *actor)
+{
+    return *rayi_actor_place(actor);
+}
 
 static void place_free(place *p)
 {
@@ -124,7 +127,8 @@ int rayi_place_actor(rayi_thread *thread, ray_actor *actor, const ray_actor_opti
     p->name = rayi_actor_name(actor);
     p->get_if_exists = options->get_if_exists;
     p->placed = options->resources || options->labels || options->node_id || options->group;
-    /* Without resources of its own an actor takes a CPU to be placed and none while it runs: on one node that is none. */
+    /* Without resources of its own an actor takes a CPU to be placed and none while it runs: on one node that is none.
+     */
     r = rayi_wish_fill(thread, &p->wish, options->resources, options->resources ? &rayi_resources_one_cpu : NULL,
                        options->labels, options->node_id, options->node_soft, options->group, options->bundle,
                        rayi_actor_class(actor));
@@ -157,7 +161,10 @@ void rayi_unplace_actor(rayi_thread *thread, ray_actor *actor)
         rayi_loop_post(rayi_node_of(thread), &p->message);
 }
 
-void rayi_place_freed(void *of_actor) { place_free(of_actor); }
+void rayi_place_freed(void *of_actor)
+{
+    place_free(of_actor);
+}
 
 const char *rayi_place_resources(ray_actor *actor, const char **gpus, const char **group_id)
 {
@@ -197,7 +204,7 @@ void rayi_place_stop(rayi_node *node)
 {
     rayi_wish *wish, *next;
 
-    HASH_ITER(hh, node->wishes, wish, next) {
+    HASH_ITER (hh, node->wishes, wish, next) {
         place *p = (place *)wish;
         if (wish->actor && p->detached) {
             p->detached = false;

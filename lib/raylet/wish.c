@@ -4,8 +4,8 @@
 #include <string.h>
 
 int rayi_wish_fill(rayi_thread *thread, rayi_wish *wish, const char *resources, const rayi_resources *otherwise,
-                   const char *labels, const char *node_id, bool node_soft, ray_placement_group *group,
-                   uint32_t bundle, const char *who)
+                   const char *labels, const char *node_id, bool node_soft, ray_placement_group *group, uint32_t bundle,
+                   const char *who)
 {
     char why[256];
     int r = rayi_resources_parse(rayi_heap, resources, otherwise, &wish->resources, why, sizeof why);

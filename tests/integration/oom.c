@@ -263,7 +263,7 @@ static int use_an_actor(void)
         r = error_of_this_thread();
     ray_actor_release(found);
     if (r == RAY_ERR_ACTOR_DIED && strstr(ray_last_error()->message, "out of memory"))
-        r = RAY_ERR_NO_MEMORY; /* of its constructor */
+        r = RAY_ERR_NO_MEMORY;           /* of its constructor */
     int killed = ray_kill(named, false); /* the name is free again */
     ray_actor_release(plain), ray_actor_release(named);
     return r ? r : killed;

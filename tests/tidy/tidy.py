@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "base": [],
     "wire": ["base"],
     **{folder: ["base", "wire"] for folder in FLOOR},
-    "executor": ["base", "wire", "store", "lane"],
+    "executor": ["base", "wire", "core", "store", "lane"],  # core: doc/decisions/0002
     "raylet": ["base", "wire", "executor"] + FLOOR,
     "head": ["base", "wire", "raylet"],
     "api": ["base", "wire", "lane", "raylet", "head"],
