@@ -66,7 +66,7 @@ fi
 
 say "building into $build"
 if [ ! -f "$build/build.ninja" ]; then
-    quietly meson setup "$build" "$root" || fail "meson setup failed"
+    quietly meson setup --libdir=lib "$build" "$root" || fail "meson setup failed"
 fi
 quietly ninja -C "$build" programs || fail "the build failed"
 

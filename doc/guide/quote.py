@@ -8,9 +8,9 @@ A chapter has
     ...
     ```
 
-and the block becomes what stands in that file between the lines /* [main */ and /* main] */. Without a name it becomes the
-whole file. Marker lines are left out, and indentation that all lines share is removed. With --check nothing is written:
-the exit status is 1 if a block is stale, and each is named.
+and the block becomes what stands in that file between the lines /* [main */ and /* main] */. Without a name it becomes
+the whole file. Marker lines are left out, and indentation that all lines share is removed. With --check nothing is
+written: the exit status is 1 if a block is stale, and each is named.
 """
 import pathlib
 import re
@@ -19,8 +19,8 @@ import textwrap
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-QUOTE = re.compile(r"(?m)^<!-- quote (?P<path>\S+)(?: (?P<name>\S+))? -->\n```(?P<language>\w*)\n(?P<code>.*?)^```$", re.S)
-ANY_QUOTE = re.compile(r"(?m)^<!-- quote .*$")
+QUOTE = re.compile(r"^<!-- quote (?P<path>\S+)(?: (?P<name>\S+))? -->\n```\w*\n(?P<code>.*?)^```$", re.M | re.S)
+ANY_QUOTE = re.compile(r"^<!-- quote .*$", re.M)
 MARKER = re.compile(r"^\s*/\* (\[\w+|\w+\]) \*/$")
 
 

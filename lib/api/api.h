@@ -11,7 +11,7 @@
  */
 rayi_thread *rayi_enter(void);
 bool rayi_in_forked_child(void);
-rayi_executor *rayi_current_executor(void); /* NULL: none; without an error */
+rayi_executor *rayi_current_executor(void); /* attached to; NULL: none */
 
 /* A failed ref with this thread's last error, also when there is no runtime. */
 ray_ref *rayi_failed_ref(void);

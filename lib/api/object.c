@@ -219,5 +219,5 @@ int ray_waitset_fd(ray_waitset *set)
 void ray_waitset_free(ray_waitset *set)
 {
     if (set && !rayi_in_forked_child())
-        rayi_waitset_free(rayi_self, set);
+        rayi_waitset_free(rayi_current_executor() ? rayi_enter() : rayi_self, set);
 }

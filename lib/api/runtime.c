@@ -71,9 +71,9 @@ rayi_thread *rayi_enter(void)
 
 rayi_executor *rayi_current_executor(void)
 {
-    rayi_lane *lane = atomic_load(&here()->lane);
+    rayi_thread *thread = atomic_load(&here()->lane) ? rayi_enter() : NULL;
 
-    return lane ? rayi_lane_owner(lane) : NULL;
+    return thread ? rayi_executor_of(thread) : NULL;
 }
 
 /* ---- checks that several calls share ---- */
@@ -139,7 +139,7 @@ void rayi_drop(rayi_record *record)
     lane = rayi_pool_lane(record);
     if (__builtin_expect(!thread || thread->lane != lane, 0))
         thread = lane == atomic_load(&here()->lane) ? rayi_enter() : NULL;
-    if (thread)
+    if (thread && thread->lane == lane)
         rayi_record_unref(thread, record);
     else
         rayi_record_unref_late(record);
@@ -281,7 +281,7 @@ static int check_not_running(const char *call)
 {
     if (rayi_in_forked_child())
         return fail_forked();
-    if (ray_is_initialized())
+    if (atomic_load(&here()->lane))
         return rayi_fail(RAY_ERR_ALREADY_INITIALIZED, "%s comes before ray_init", call);
     return 0;
 }

@@ -25,9 +25,6 @@ static void unregister_actor(rayi_executor *executor, ray_actor *actor)
         executor->actors = actor->next;
     if (actor->next)
         actor->next->before = actor->before;
-    for (ray_actor *other = actor->waits_for ? executor->actors : NULL; other; other = other->next)
-        if (other->waits_for == actor)
-            other->waits_for = NULL;
     pthread_mutex_unlock(&executor->actors_lock);
 }
 
@@ -306,6 +303,8 @@ rayi_record *rayi_actor_submit(rayi_thread *thread, ray_actor *actor, ray_functi
         atomic_store_explicit(&call->pending, 0, memory_order_relaxed);
         rayi_task_fail(thread, call, rayi_error_no_memory("the queue of an actor"));
     }
+    if (__builtin_expect(rayi_lane_stopping(thread->lane), 0))
+        rayi_record_end_at_shutdown(thread, &call->head);
     if (__builtin_expect(rayi_lane_full(thread->lane), 0) && !thread->frame)
         rayi_lane_wait_for_room(thread);
     return &call->head;

@@ -88,7 +88,7 @@ static bool runs_again(rayi_task *call)
 {
     rayi_extra *extra = rayi_extra_if(&call->head);
 
-    if (!extra || extra->retries == 0 ||
+    if (!extra || extra->retries == 0 || (call->head.flags & RAYI_STREAMS) || /* its items are half out */
         atomic_load_explicit(&rayi_actor_of_call(call)->state, memory_order_relaxed) == RAYI_ACTOR_DEAD)
         return false;
     if (extra->retries > 0)
@@ -386,10 +386,11 @@ static bool run_call(rayi_thread *thread, ray_actor *actor, rayi_task *call, uin
     return ours;
 }
 
+/* What was submitted before the last handle went is in the mailbox by the time `released` is seen. */
 static bool nothing_left(ray_actor *actor)
 {
-    return atomic_load(&actor->released) && atomic_load(&actor->mailbox.num_held) == 0 &&
-           !rayi_mailbox_busy(&actor->mailbox) && atomic_load(&actor->state) == RAYI_ACTOR_ALIVE;
+    return atomic_load(&actor->released) && rayi_mailbox_empty(&actor->mailbox) &&
+           atomic_load(&actor->state) == RAYI_ACTOR_ALIVE;
 }
 
 bool rayi_actor_serve(rayi_thread *thread, rayi_record *runner, unsigned max)
@@ -432,6 +433,8 @@ bool rayi_actor_serve(rayi_thread *thread, rayi_record *runner, unsigned max)
 
 /* ---- actors that wait for each other ---- */
 
+#define MAX_CYCLE 1000 /* actors */
+
 static ray_actor *running_actor(const rayi_thread *thread)
 {
     const rayi_frame *frame = thread->frame;
@@ -469,9 +472,9 @@ void rayi_actor_blocked(rayi_thread *thread, rayi_record *record)
         return;
     pthread_mutex_lock(&executor->actors_lock);
     actor->waits_for = record ? rayi_actor_of_call((rayi_task *)record) : NULL;
-    for (at = actor->waits_for; at && at != actor; at = at->waits_for)
-        if (at->waits_for == at)
-            break;
+    at = actor->waits_for;
+    for (unsigned steps = 0; at && at != actor; steps++) /* others may go in a circle without this one */
+        at = steps < MAX_CYCLE ? at->waits_for : NULL;
     if (at == actor)
         warn_of_cycle(executor, actor);
     pthread_mutex_unlock(&executor->actors_lock);

@@ -156,7 +156,7 @@ typedef struct picture {
     size_t count;
 } picture;
 
-/* Takes a count of it, if it has one to share. */
+/* Takes a count of it, unless one is all it has: its holder may drop that without a look at the others. */
 static void take_picture(void *arg, rayi_record *record)
 {
     picture *p = arg;
@@ -164,7 +164,7 @@ static void take_picture(void *arg, rayi_record *record)
 
     if ((record->type != RAYI_TASK && record->type != RAYI_CALL) || p->count == RAYI_COUNT_OF(p->tasks))
         return;
-    while (refs > 0)
+    while (refs > 1)
         if (atomic_compare_exchange_weak_explicit(&record->refs, &refs, refs + 1, memory_order_acquire,
                                                   memory_order_relaxed)) {
             p->tasks[p->count++] = (rayi_task *)record;

@@ -113,7 +113,6 @@ ray_value rayi_record_value(rayi_record *record, ray_view *room);
 rayi_record *rayi_record_bytes(rayi_record *record);
 /* Fills the content of a record that this thread ends. */
 void rayi_content_error(rayi_record *record, rayi_error *error);    /* takes its count */
-void rayi_content_object(rayi_record *record, rayi_record *object); /* takes its count */
 void rayi_record_destroy(rayi_thread *thread, rayi_record *record);
 rayi_error *rayi_error_no_memory(const char *what);
 
@@ -179,6 +178,7 @@ void rayi_task_run(rayi_thread *thread, rayi_task *task);
 /* Turns what a function returned or yielded (result_kind, at data) into a record's content. */
 void rayi_result_take(rayi_thread *thread, const rayi_param *type, void *data, rayi_result *result);
 rayi_error *rayi_error_shutdown(void);
+void rayi_record_end_at_shutdown(rayi_thread *thread, rayi_record *record); /* a task or call just submitted */
 
 /* ---- stream.c ---- */
 

@@ -282,13 +282,6 @@ void rayi_content_error(rayi_record *record, rayi_error *error)
     record->content.pointer = error;
 }
 
-void rayi_content_object(rayi_record *record, rayi_record *object)
-{
-    record->kind = object->kind;
-    record->size = object->size;
-    record->content.pointer = object;
-}
-
 rayi_record *rayi_record_bytes(rayi_record *record)
 {
     return record->type == RAYI_OBJECT ? record : record->content.pointer;

@@ -332,7 +332,8 @@ void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, v
         call_with_many(thread, task, actor, self, life, result);
     }
     /* Asked to stop while it ran: its value does not count. */
-    if (!result->error && (atomic_load_explicit(&task->head.state, memory_order_relaxed) & RAYI_CANCEL)) {
+    if ((!result->error || rayi_error_code(result->error) == RAY_ERR_TASK_FAILED) &&
+        (atomic_load_explicit(&task->head.state, memory_order_relaxed) & RAYI_CANCEL)) {
         bool exits = result->exits;
         rayi_result_drop(thread, result);
         result->exits = exits;
@@ -361,7 +362,8 @@ void rayi_task_publish(rayi_thread *thread, rayi_task *task, rayi_result *result
         memcpy(task->head.content.bytes, result->bytes, sizeof result->bytes);
     }
     /* Of one that was ended while arguments were missing, those that come later still hold it; they go with it. */
-    if (atomic_load_explicit(&task->pending, memory_order_acquire) == 0)
+    if (atomic_load_explicit(&task->pending, memory_order_acquire) == 0 &&
+        !(atomic_load_explicit(&task->head.state, memory_order_relaxed) & RAYI_TAKEN))
         rayi_task_drop_arguments(thread, task);
     rayi_lane_account(thread, -(int64_t)sizeof *task);
     if (task->head.type == RAYI_CALL)
@@ -388,11 +390,6 @@ void rayi_task_run(rayi_thread *thread, rayi_task *task)
         rayi_executor_of(thread)->hooks->escaped_failed(thread, task, result.error))
         return;
     rayi_task_publish(thread, task, &result);
-}
-
-void rayi_task_granted(rayi_thread *thread, rayi_task *task)
-{
-    rayi_task_enqueue(thread, task);
 }
 
 void rayi_task_retry(rayi_task *task)
@@ -477,6 +474,15 @@ static void hold_back(rayi_thread *thread, rayi_record *child)
         rayi_lane_wait_for_room(thread);
 }
 
+/* The runtime may have looked at its queues for the last time before this came. */
+void rayi_record_end_at_shutdown(rayi_thread *thread, rayi_record *record)
+{
+    if (!rayi_record_claim(record))
+        return;
+    rayi_record_ref(record);
+    rayi_task_fail(thread, (rayi_task *)record, rayi_error_shutdown());
+}
+
 rayi_record *rayi_task_submit(rayi_thread *thread, ray_function *record, const ray_value *args, size_t num_args,
                               const ray_task_options *options)
 {
@@ -501,6 +507,8 @@ rayi_record *rayi_task_submit(rayi_thread *thread, ray_function *record, const r
     rayi_lane_account(thread, sizeof *task);
     rayi_task_watch_arguments(thread, task);
     rayi_task_ready(thread, task);
+    if (__builtin_expect(rayi_lane_stopping(thread->lane), 0))
+        rayi_record_end_at_shutdown(thread, &task->head);
     if (__builtin_expect(rayi_lane_full(thread->lane), 0))
         hold_back(thread, &task->head);
     return &task->head;

@@ -236,6 +236,7 @@ void rayi_stream_end(rayi_thread *thread, rayi_task *task, rayi_error *error)
 {
     rayi_stream *stream = stream_of(&task->head);
     rayi_record *missing = NULL, *next;
+    rayi_error *first = NULL;
 
     pthread_mutex_lock(&stream->lock);
     stream->ended = true;
@@ -243,13 +244,15 @@ void rayi_stream_end(rayi_thread *thread, rayi_task *task, rayi_error *error)
     if (stream->asked > stream->yielded) {
         missing = stream->first;
         stream->first = stream->last = NULL;
+        first = stream->error;
+        stream->error = NULL;
     }
     pthread_mutex_unlock(&stream->lock);
     for (; missing; missing = next) {
         next = missing->next;
         missing->next = NULL;
-        rayi_content_error(missing, stream->error ? stream->error : end_error(task));
-        stream->error = NULL;
+        rayi_content_error(missing, first ? first : end_error(task));
+        first = NULL;
         rayi_record_complete(thread, missing);
         rayi_record_unref(thread, missing);
     }

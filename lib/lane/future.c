@@ -87,6 +87,18 @@ void rayi_record_complete(rayi_thread *thread, rayi_record *record)
     }
 }
 
+bool rayi_record_claim_queued(rayi_record *record)
+{
+    unsigned state = atomic_load_explicit(&record->state, memory_order_relaxed);
+
+    while ((state & RAYI_PHASE) == RAYI_QUEUED)
+        if (atomic_compare_exchange_weak_explicit(&record->state, &state,
+                                                  (state & ~(unsigned)RAYI_PHASE) | RAYI_RUNNING, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
+
 bool rayi_record_claim(rayi_record *record)
 {
     unsigned state = atomic_load_explicit(&record->state, memory_order_relaxed);
@@ -138,7 +150,7 @@ void rayi_record_unref_slow(rayi_thread *thread, rayi_record *record)
         /* Under the lock, so that the holder of the last count can't drop it while it is told. */
         rayi_record_lock(record);
         before = atomic_fetch_sub_explicit(&record->refs, 1, memory_order_acq_rel);
-        if (before == 2)
+        if (before == 2 || (before == 3 && (record->flags & RAYI_ESCAPED))) /* the ledger has one, too */
             lane->ops.abandoned(thread, record);
         rayi_record_unlock(record);
         if (before != 1)

@@ -112,9 +112,9 @@ void rayi_lane_reclaim(rayi_lane *lane, unsigned slots)
     }
 }
 
-bool rayi_lane_starved(const rayi_lane *lane)
+bool rayi_lane_starved(rayi_lane *lane)
 {
-    return atomic_load_explicit(&lane->starved, memory_order_relaxed);
+    return atomic_load_explicit(&lane->slots, memory_order_relaxed) <= 0 && rayi_queue_visible(lane, RAYI_NEEDS_SLOT);
 }
 
 /* ---- sleeping and waking ---- */
@@ -326,6 +326,7 @@ static void found(rayi_thread *thread)
     if (!thread->searching)
         return;
     stop_searching(thread);
+    atomic_thread_fence(memory_order_seq_cst);
     if (rayi_lane_has_work(thread->lane))
         rayi_lane_wake(thread->lane);
 }
@@ -592,6 +593,8 @@ void rayi_lane_detach(void)
     if (!thread)
         return;
     lane = thread->lane;
+    if (rayi_lane_stopping(lane))
+        rayi_lane_drain(thread); /* what was submitted too late has been ended; the queues' counts go here */
     rayi_self = NULL;
     pthread_setspecific(self_key, NULL);
     rayi_thread_part(thread);

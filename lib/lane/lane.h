@@ -187,7 +187,7 @@ void rayi_lane_detach(void);
 /* Slots: given by the scheduler, asked back by it. */
 void rayi_lane_grant(rayi_lane *lane, unsigned slots);
 void rayi_lane_reclaim(rayi_lane *lane, unsigned slots);
-bool rayi_lane_starved(const rayi_lane *lane); /* tasks wait for a slot */
+bool rayi_lane_starved(rayi_lane *lane); /* tasks wait for a slot */
 /* A thread is started if work waits and none has been taken up since the last call; true while work waits. */
 bool rayi_lane_unstick(rayi_lane *lane);
 
@@ -246,6 +246,7 @@ bool rayi_record_unwatch(rayi_record *record, rayi_waiter *waiter);
 void rayi_record_complete(rayi_thread *thread, rayi_record *record);
 /* True for one caller only: who claims a task ends it. */
 bool rayi_record_claim(rayi_record *record);
+bool rayi_record_claim_queued(rayi_record *record); /* only if it stands in a run queue */
 /* Asks to cancel; returns the state before. */
 unsigned rayi_record_ask_cancel(rayi_record *record, bool children);
 /* Was it, or an unfinished ancestor with its children, asked to stop? */
@@ -285,6 +286,9 @@ void rayi_thread_wake(rayi_thread *thread);
 bool rayi_lane_help(rayi_thread *thread, rayi_record *record);
 /* ---- mailboxes ---- */
 
+/* In a call's state: it was taken from a runner that still works on its arguments; they go with the record. */
+enum { RAYI_TAKEN = 16 };
+
 /* A queue of calls of which up to `concurrency` run at once. Calls of one caller keep their order, also while their
  * arguments resolve. The runner's counts are the mailbox's counts. */
 struct rayi_mailbox {
@@ -316,7 +320,8 @@ bool rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch, bo
 void rayi_mailbox_forget(rayi_mailbox *mailbox, const rayi_record *runner);
 /* For ops->serve: this runner leaves while others stay. False: it is the only one. */
 bool rayi_mailbox_leave(rayi_mailbox *mailbox, const rayi_record *runner);
-bool rayi_mailbox_busy(rayi_mailbox *mailbox); /* calls are under way */
+bool rayi_mailbox_busy(rayi_mailbox *mailbox);  /* calls are under way */
+bool rayi_mailbox_empty(rayi_mailbox *mailbox); /* no call is under way, waits or is held */
 /* For ops->serve, when next gave none: false means look again. */
 bool rayi_mailbox_rest(rayi_mailbox *mailbox, const rayi_record *runner);
 /* Takes all waiting calls out, held ones included, for the caller to end: linked by head.next, each must be claimed. */

@@ -289,6 +289,17 @@ bool rayi_mailbox_busy(rayi_mailbox *mailbox)
     return busy;
 }
 
+bool rayi_mailbox_empty(rayi_mailbox *mailbox)
+{
+    bool empty;
+
+    pthread_mutex_lock(&mailbox->lock);
+    empty = !mailbox->running && !mailbox->first && !mailbox->held &&
+            atomic_load_explicit(&mailbox->inbox, memory_order_acquire) <= RAYI_IDLE;
+    pthread_mutex_unlock(&mailbox->lock);
+    return empty;
+}
+
 bool rayi_mailbox_leave(rayi_mailbox *mailbox, const rayi_record *runner)
 {
     bool leaves;
@@ -376,6 +387,7 @@ rayi_task *rayi_mailbox_take_running(rayi_mailbox *mailbox, bool (*again)(rayi_t
         next = (rayi_task *)call->head.next;
         mailbox->runners--;           /* its runner is on its own */
         rayi_record_ref(&call->head); /* and keeps what it works on */
+        atomic_fetch_or_explicit(&call->head.state, RAYI_TAKEN, memory_order_relaxed);
         if (again(call)) {
             unpop(mailbox, call);
         } else {

@@ -49,14 +49,20 @@ static unsigned class_of(size_t size_bytes)
     return class;
 }
 
-/* Behind its head a free block is nobody's: under the address sanitizer a touch is an error. */
+/* What of a free block others may look at, late: its head, and who submitted a task. */
+static size_t open_bytes(const rayi_record *block)
+{
+    return block->class < SIZES ? RAYI_MIN(class_bytes[block->class], sizeof(rayi_task)) : sizeof *block;
+}
+
+/* The rest is nobody's: under the address sanitizer a touch is an error. */
 static void forbid(rayi_record *block)
 {
 #ifdef RAYI_ASAN
-    if (class_bytes[block->class] > sizeof *block)
-        ASAN_POISON_MEMORY_REGION(block + 1, class_bytes[block->class] - sizeof *block);
+    size_t open = open_bytes(block);
+    ASAN_POISON_MEMORY_REGION((char *)block + open, class_bytes[block->class] - open);
 #else
-    (void)block;
+    (void)open_bytes(block);
 #endif
 }
 

@@ -10,17 +10,6 @@
  * cancel): then it is stale, and whoever meets it drops the count. */
 #include "lane/inside.h"
 
-static bool claim_queued(rayi_record *record)
-{
-    unsigned state = atomic_load_explicit(&record->state, memory_order_relaxed);
-
-    while ((state & RAYI_PHASE) == RAYI_QUEUED)
-        if (atomic_compare_exchange_weak_explicit(&record->state, &state, (state & ~RAYI_PHASE) | RAYI_RUNNING,
-                                                  memory_order_acquire, memory_order_relaxed))
-            return true;
-    return false;
-}
-
 /* Up to max records, at most half of what is there (rounded up), into batch. */
 static unsigned ring_grab(rayi_ring *ring, rayi_record **batch, unsigned max)
 {
@@ -119,7 +108,7 @@ static rayi_record *keep(rayi_thread *thread, int kind, rayi_record **batch, uns
     for (unsigned i = 0; i < count; i++) {
         if (first)
             rayi_queue_push(thread, kind, batch[i]);
-        else if (batch[i]->type == RAYI_RUNNER || claim_queued(batch[i]))
+        else if (batch[i]->type == RAYI_RUNNER || rayi_record_claim_queued(batch[i]))
             first = batch[i];
         else
             rayi_record_unref(thread, batch[i]);

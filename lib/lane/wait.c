@@ -72,7 +72,7 @@ void rayi_lane_wait_for_room(rayi_thread *thread)
     rayi_lane_account(thread, 0);
     pthread_mutex_lock(&lane->full_lock);
     atomic_fetch_add(&lane->full_waiters, 1);
-    while (rayi_lane_full(lane) && !rayi_lane_stopping(lane))
+    while (atomic_load(&lane->pending_bytes) > lane->config.pending_limit_bytes && !rayi_lane_stopping(lane))
         pthread_cond_wait(&lane->full_cond, &lane->full_lock);
     atomic_fetch_sub(&lane->full_waiters, 1);
     pthread_mutex_unlock(&lane->full_lock);
@@ -93,7 +93,7 @@ bool rayi_lane_help(rayi_thread *thread, rayi_record *record)
             return false;
         borrowed = true;
     }
-    if (rayi_record_claim(record)) {
+    if (rayi_record_claim_queued(record)) {
         if (!rayi_queue_unpush(thread, rayi_kind_of_work(record), record))
             rayi_record_ref(record); /* the queue keeps its count until somebody meets the stale entry */
         atomic_store_explicit(&thread->ticks, atomic_load_explicit(&thread->ticks, memory_order_relaxed) + 1,
@@ -148,7 +148,7 @@ int rayi_lane_block(rayi_thread *thread, rayi_record *record)
 
     if (!thread->frame)
         return 0;
-    if (atomic_fetch_add(&lane->num_blocked, 1) + 1 >= lane->config.max_threads) {
+    if (thread->executor && atomic_fetch_add(&lane->num_blocked, 1) + 1 >= lane->config.max_threads) {
         atomic_fetch_sub(&lane->num_blocked, 1);
         return rayi_fail(
             RAY_ERR_LIMIT,
@@ -163,7 +163,8 @@ int rayi_lane_block(rayi_thread *thread, rayi_record *record)
     if (!rayi_lane_has_work(lane))
         return 0;
     rayi_lane_wake(lane);
-    if (atomic_load(&lane->num_executors) > atomic_load(&lane->num_blocked) || rayi_lane_stopping(lane))
+    if (!thread->executor || atomic_load(&lane->num_executors) > atomic_load(&lane->num_blocked) ||
+        rayi_lane_stopping(lane))
         return 0;
     rayi_lane_unblock(thread); /* every thread would wait, and there is work that nobody could do */
     return rayi_fail(RAY_ERR_NO_MEMORY, "out of memory: no thread can be started to do what this task waits for");
@@ -176,7 +177,8 @@ void rayi_lane_unblock(rayi_thread *thread)
     thread->lane->ops.blocked(thread, NULL, false);
     if (thread->gave_slot)
         rayi_slot_resume(thread);
-    atomic_fetch_sub(&thread->lane->num_blocked, 1);
+    if (thread->executor)
+        atomic_fetch_sub(&thread->lane->num_blocked, 1);
 }
 
 /* Spins while a CPU is free for it and the record runs somewhere; true: done. */

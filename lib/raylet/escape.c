@@ -27,13 +27,16 @@ static escape *escape_of(rayi_task *task)
     return *rayi_task_escape(task);
 }
 
-static void post(rayi_thread *thread, escape *e, unsigned bits)
+/* False: the loop has ended and knows nothing of it. */
+static bool post(rayi_thread *thread, escape *e, unsigned bits)
 {
     if (atomic_fetch_or_explicit(&e->bits, bits, memory_order_acq_rel) != 0)
-        return;
+        return true;
     rayi_record_ref(&e->task->head); /* for as long as the message is under way */
-    if (!rayi_loop_post(rayi_node_of(thread), &e->message))
-        rayi_record_unref(thread, &e->task->head);
+    if (rayi_loop_post(rayi_node_of(thread), &e->message))
+        return true;
+    rayi_record_unref(thread, &e->task->head);
+    return false;
 }
 
 /* ---- called by the threads of tasks ---- */
@@ -66,13 +69,20 @@ static int escape_task(rayi_thread *thread, rayi_task *task, const ray_task_opti
                                                                                 : rayi_moment_ms(options->deadline_ms)};
     e->wish.task = task;
     rayi_record_ref(&task->head);
-    post(thread, e, BIT_ADD);
-    return 0;
+    if (post(thread, e, BIT_ADD))
+        return 0;
+    rayi_record_unref(thread, &task->head);
+    return rayi_fail(RAY_ERR_SHUTDOWN, "the runtime is shut down");
 }
 
 static void escaped_ready(rayi_thread *thread, rayi_task *task)
 {
-    post(thread, escape_of(task), BIT_READY);
+    if (post(thread, escape_of(task), BIT_READY))
+        return;
+    if (rayi_record_claim(&task->head))
+        rayi_task_fail(thread, task, rayi_error_plain(RAY_ERR_SHUTDOWN));
+    else
+        rayi_record_unref(thread, &task->head);
 }
 
 static bool escaped_failed(rayi_thread *thread, rayi_task *task, rayi_error *error)
@@ -83,13 +93,15 @@ static bool escaped_failed(rayi_thread *thread, rayi_task *task, rayi_error *err
         (atomic_load(&task->head.state) & RAYI_CANCEL) || rayi_lane_stopping(thread->lane))
         return false;
     e->error = error;
-    post(thread, e, BIT_FAILED);
-    return true;
+    if (post(thread, e, BIT_FAILED))
+        return true;
+    e->error = NULL;
+    return false;
 }
 
 static void escaped_ended(rayi_thread *thread, rayi_task *task)
 {
-    post(thread, escape_of(task), BIT_ENDED);
+    (void)post(thread, escape_of(task), BIT_ENDED);
 }
 
 static void escaped_blocked(rayi_thread *thread, rayi_task *task, rayi_record *record, bool blocks)
@@ -100,11 +112,11 @@ static void escaped_blocked(rayi_thread *thread, rayi_task *task, rayi_record *r
         other = escape_of((rayi_task *)record);
         if (other->wish.priority < e->wish.priority) {
             atomic_store(&other->inherited, e->wish.priority);
-            post(thread, other, BIT_INHERIT);
+            (void)post(thread, other, BIT_INHERIT);
         }
     }
     atomic_store(&e->blocks, blocks);
-    post(thread, e, BIT_BLOCK);
+    (void)post(thread, e, BIT_BLOCK);
 }
 
 static void escaped_freed(void *of_task)
@@ -274,7 +286,7 @@ void rayi_escape_ledger_action(rayi_node *node, const rayi_ledger_action *action
     case RAYI_LEDGER_RUN:
         atomic_store(&e->attempt, action->attempt);
         e->has_lane_count = false;
-        rayi_task_granted(node->thread, e->task);
+        rayi_task_enqueue(node->thread, e->task);
         break;
     case RAYI_LEDGER_EXPIRE:
         if (rayi_record_claim(&e->task->head)) {

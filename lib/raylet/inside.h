@@ -43,6 +43,7 @@ struct rayi_node {
 
     pthread_mutex_t start_lock;
     atomic_bool running; /* the loop is there */
+    bool ended;          /* and will not be again; under start_lock */
     atomic_uint posting; /* threads between their look at running and the end of their post */
     pthread_t loop_thread;
     rayi_thread *thread; /* the loop's context in the lane */

@@ -206,7 +206,9 @@ int rayi_loop_start(rayi_node *node)
     if (atomic_load_explicit(&node->running, memory_order_acquire))
         return 0;
     pthread_mutex_lock(&node->start_lock);
-    if (!atomic_load(&node->running)) {
+    if (node->ended) {
+        r = rayi_fail(RAY_ERR_SHUTDOWN, "the runtime is shut down");
+    } else if (!atomic_load(&node->running)) {
         int failed = open_handles(node);
         if (failed < 0) {
             r = rayi_fail(RAY_ERR_SYSTEM, "the node's loop cannot start: %s", uv_strerror(failed));
@@ -238,6 +240,9 @@ void rayi_loop_stop(rayi_node *node)
 {
     rayi_message message = {.handle = on_stop};
 
+    pthread_mutex_lock(&node->start_lock);
+    node->ended = true;
+    pthread_mutex_unlock(&node->start_lock);
     if (!rayi_loop_post(node, &message))
         return;
     pthread_join(node->loop_thread, NULL);

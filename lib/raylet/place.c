@@ -12,7 +12,6 @@ typedef struct place {
     ray_actor *actor;
     bool placed;   /* it asks the scheduler for something */
     bool detached; /* holds a handle */
-    bool added;
     atomic_bool dead;
     const char *name;   /* the actor's */
     ray_actor *instead; /* the answer: one that has the name */
@@ -65,8 +64,12 @@ static int gcs_fail(int r, const char *what, const char *name)
 static int register_place(rayi_node *node, void *arg)
 {
     place *p = arg;
-    ray_actor *had = p->name ? find(node, p->name) : NULL;
+    ray_actor *had = NULL;
     int r = 0;
+
+    if (node->stopping)
+        return rayi_fail(RAY_ERR_SHUTDOWN, "the runtime is shut down");
+    had = p->name ? find(node, p->name) : NULL;
 
     if (had && p->get_if_exists) {
         p->instead = had;
@@ -93,7 +96,8 @@ static int register_place(rayi_node *node, void *arg)
     if (r < 0 && p->name)
         (void)rayi_gcs_name_del(node->gcs, RAYI_NAME_ACTOR, rayi_executor_ns(node->executor), p->name,
                                 (uintptr_t)p->actor);
-    p->added = r == 0;
+    else if (r == 0)
+        *rayi_actor_place(p->actor) = p; /* from here on its death is told to handle_death */
     return r;
 }
 
@@ -134,7 +138,6 @@ int rayi_place_actor(rayi_thread *thread, ray_actor *actor, const ray_actor_opti
                        rayi_actor_class(actor));
     if (r < 0)
         goto free_place;
-    *rayi_actor_place(actor) = p;
     rayi_record_ref(rayi_actor_record(actor));
     if (options->detached) {
         p->detached = true;
@@ -144,7 +147,6 @@ int rayi_place_actor(rayi_thread *thread, ray_actor *actor, const ray_actor_opti
     if (r == 0 && !p->instead)
         return 0;
     *instead = p->instead;
-    *rayi_actor_place(actor) = NULL;
     if (p->detached)
         rayi_actor_release(thread, actor);
     rayi_record_unref(thread, rayi_actor_record(actor));

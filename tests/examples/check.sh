@@ -1,6 +1,7 @@
 #!/bin/sh
-# check.sh EXPECTED PROGRAM [ARG…]: runs an example in an empty directory. It must exit with 0, say nothing on stderr, and
-# print what EXPECTED has, where <...> stands for anything. Files that it leaves behind count as lines "NAME: N bytes".
+# check.sh EXPECTED PROGRAM [ARG…]: runs an example in an empty directory. It must exit with 0, say nothing on stderr,
+# and print what EXPECTED has, where <...> stands for anything. Files that it leaves behind count as lines
+# "NAME: N bytes".
 set -u
 expected=$1
 program=$(realpath "$2")

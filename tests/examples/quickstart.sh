@@ -1,5 +1,6 @@
 #!/bin/sh
-# What quickstart.sh does when packages are missing and what its exit status says, with stand-ins for apt, meson and ninja.
+# What quickstart.sh does when packages are missing, and what its exit status says, with stand-ins for apt, meson and
+# ninja.
 set -u
 source=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)/examples/quickstart.sh
 dir=$(mktemp -d) || exit 99
@@ -46,11 +47,21 @@ echo 'test -e "$dir/installed" || exit 1; echo "install ok installed"' | stand_i
 echo 'echo "apt-get $*" >>"$dir/calls"; test "$2" = update || test -e "$dir/no-network" || : >"$dir/installed"
 test ! -e "$dir/no-network" || { echo "no network"; exit 100; }' | stand_in apt-get
 echo 'echo 1000' | stand_in id
-echo 'echo "meson $*" >>"$dir/calls"; mkdir -p "$2/examples"; : >"$2/build.ninja"
-for p in 01_task 20_wordcount; do
-    printf "#!/bin/sh\necho \"$p \$*\" >>\"\$dir/calls\"; pwd >>\"\$dir/calls\"; exit \${STATUS-0}\n" >"$2/examples/$p"
-    chmod +x "$2/examples/$p"
-done' | stand_in meson
+stand_in meson <<'END'
+echo "meson $*" >>"$dir/calls"
+build=$3
+mkdir -p "$build/examples"
+: >"$build/build.ninja"
+for program in 01_task 20_wordcount; do
+    cat >"$build/examples/$program" <<'PROGRAM'
+#!/bin/sh
+echo "${0##*/} $*" >>"$dir/calls"
+pwd >>"$dir/calls"
+exit ${STATUS-0}
+PROGRAM
+    chmod +x "$build/examples/$program"
+done
+END
 echo 'echo "ninja $*" >>"$dir/calls"' | stand_in ninja
 
 # Not root, no sudo: it names the packages and stops.
@@ -69,7 +80,7 @@ rm "$dir/no-network"
 quickstart 0 --check some "dir s"
 called "sudo env"
 called "apt-get -q -y install --no-install-recommends gcc"
-called "meson setup $dir/my tree/build $dir/my tree"
+called "meson setup --libdir=lib $dir/my tree/build $dir/my tree"
 called "ninja -C $dir/my tree/build programs"
 called "20_wordcount --check some dir s"
 called "$dir/elsewhere"

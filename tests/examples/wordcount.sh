@@ -33,7 +33,8 @@ printf 'the cat, the dog; The cat42x' >"$dir/t/a/one"
 printf 'no-newline at_the end' >"$dir/t/a/b/two"
 : >"$dir/t/nothing"
 awk 'BEGIN { for (i = 1; i <= 1000; i++) printf "w%d %s\n", i % 97, i % 5 ? "a" : "b-c\303\251d"; }' >"$dir/t/many"
-awk 'BEGIN { for (i = 0; i < 3000; i++) printf "long"; printf " "; for (i = 0; i < 3000; i++) printf "x"; }' >"$dir/t/long"
+awk 'BEGIN { for (i = 0; i < 3000; i++) printf "long"; printf " "; for (i = 0; i < 3000; i++) printf "x"; }' \
+    >"$dir/t/long"
 ln -s a "$dir/t/link"
 
 # In the C locale a byte is a character, and [:alnum:] is the ASCII letters and digits.
@@ -60,7 +61,8 @@ says "files     5" out
 mkdir "$dir/ties"
 echo "b a C c B A ab a0" >"$dir/ties/f"
 run 0 "$dir/ties"
-[ "$(awk '/^files/ { exit } { printf "%s ", $2 }' "$dir/out")" = "A B C a a0 ab b c " ] || fail "ties: $(cat "$dir/out")"
+[ "$(awk '/^files/ { exit } { printf "%s ", $2 }' "$dir/out")" = "A B C a a0 ab b c " ] ||
+    fail "ties: $(cat "$dir/out")"
 
 # What is skipped is reported, and stops nothing.
 mkdir -p "$dir/s/empty" "$dir/s/sub"

@@ -83,13 +83,13 @@ static void of_an_earlier_runtime(void)
 static void released_late(void)
 {
     handles first, second;
-    check_start(1);
+    check_start(2);
     handles_open(&first);
     check_stop();
-    check_start(1);
+    check_start(2);
     handles_open(&second);
     check_stop();
-    check_start(1);
+    check_start(2);
     handles_close(&second);
     check_stop();
     handles_close(&first);
