@@ -88,17 +88,23 @@ static bool runs_again(rayi_task *call)
 {
     rayi_extra *extra = rayi_extra_if(&call->head);
 
-    if (!extra || extra->retries == 0 || (call->head.flags & RAYI_STREAMS) || /* its items are half out */
-        atomic_load_explicit(&rayi_actor_of_call(call)->state, memory_order_relaxed) == RAYI_ACTOR_DEAD)
+    if (!extra || extra->retries == 0 || (call->head.flags & RAYI_STREAMS)) /* its items are half out */
         return false;
     if (extra->retries > 0)
         extra->retries--;
     return true;
 }
 
-static void fail_running(rayi_thread *thread, ray_actor *actor)
+static bool runs_never_again(rayi_task *call)
 {
-    rayi_task *call = rayi_mailbox_take_running(&actor->mailbox, runs_again), *next;
+    (void)call;
+    return false;
+}
+
+/* Ends calls that were taken from their runners. Their arguments go with them, when they have returned. */
+static void fail_taken(rayi_thread *thread, rayi_task *call)
+{
+    rayi_task *next;
     rayi_error *error;
 
     for (; call; call = next) {
@@ -106,13 +112,7 @@ static void fail_running(rayi_thread *thread, ray_actor *actor)
         error =
             rayi_error_new(RAY_ERR_ACTOR_DIED, rayi_task_name(call), rayi_executor_of(thread)->node_id,
                            "%s was under way when its actor was killed; it may have run in part", rayi_task_name(call));
-        if (call->head.flags & RAYI_STREAMS)
-            rayi_stream_end(thread, call, error);
-        rayi_content_error(&call->head, error);
-        rayi_call_ended(call);
-        rayi_lane_account(thread, -(int64_t)sizeof *call);
-        rayi_record_complete(thread, &call->head); /* its arguments go with it, when it has returned */
-        rayi_record_unref(thread, &call->head);
+        rayi_task_fail(thread, call, error);
     }
 }
 
@@ -185,13 +185,13 @@ void rayi_actor_stop_waiting(rayi_thread *thread, ray_actor *actor)
 }
 
 /* Does what a step asks for, in the order of its bits. */
-static void perform(rayi_thread *thread, ray_actor *actor, unsigned todo)
+static void perform(rayi_thread *thread, ray_actor *actor, unsigned todo, rayi_task *taken)
 {
     const rayi_executor_hooks *hooks = rayi_executor_of(thread)->hooks;
     bool dead = atomic_load(&actor->state) == RAYI_ACTOR_DEAD;
 
     if (todo & RAYI_ACTOR_FAIL_RUNNING) {
-        fail_running(thread, actor);
+        fail_taken(thread, taken);
         drop_life(actor);
     }
     if (todo & RAYI_ACTOR_FAIL_CALLS) {
@@ -222,6 +222,7 @@ void rayi_actor_apply(rayi_thread *thread, ray_actor *actor, rayi_actor_event ev
 {
     rayi_actor_state before;
     rayi_actor_step step = {0};
+    rayi_task *taken = NULL;
     bool stale;
 
     pthread_mutex_lock(&actor->lock);
@@ -236,6 +237,9 @@ void rayi_actor_apply(rayi_thread *thread, ray_actor *actor, rayi_actor_event ev
             actor->restarts++;
         if (step.todo & RAYI_ACTOR_RUN_FINI)
             actor->fini_due = true;
+        if (step.todo & RAYI_ACTOR_FAIL_RUNNING) /* before a running call can see that it is over, and return */
+            taken = rayi_mailbox_take_running(&actor->mailbox,
+                                              step.state == RAYI_ACTOR_DEAD ? runs_never_again : runs_again);
         if (!actor->cause && (step.state == RAYI_ACTOR_DEAD || step.state == RAYI_ACTOR_ENDING)) {
             actor->cause = cause;
             cause = NULL;
@@ -245,7 +249,7 @@ void rayi_actor_apply(rayi_thread *thread, ray_actor *actor, rayi_actor_event ev
     pthread_mutex_unlock(&actor->lock);
     rayi_error_unref(cause);
     if (!stale)
-        perform(thread, actor, step.todo);
+        perform(thread, actor, step.todo, taken);
 }
 
 rayi_error *rayi_actor_died(ray_actor *actor, const char *why)

@@ -22,11 +22,11 @@ static void blocked(rayi_thread *thread, rayi_record *record, bool blocks)
         rayi_executor_of(thread)->hooks->escaped_blocked(thread, frame->task, record, blocks);
 }
 
-static void slot_returned(rayi_lane *lane)
+static void slot_returned(rayi_lane *lane, unsigned slots)
 {
     rayi_executor *executor = rayi_lane_owner(lane);
 
-    executor->hooks->slot_returned(executor->node);
+    executor->hooks->slot_returned(executor->node, slots);
 }
 
 static bool congested(rayi_lane *lane)

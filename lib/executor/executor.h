@@ -37,7 +37,7 @@ typedef struct rayi_executor_hooks {
     void (*unplace)(rayi_thread *thread, ray_actor *actor); /* it is dead: its place and its name go */
     void (*place_freed)(void *place);
     const char *(*actor_resources)(ray_actor *actor, const char **gpus, const char **group_id);
-    void (*slot_returned)(void *node);
+    void (*slot_returned)(void *node, unsigned slots);
     bool (*congested)(void *node);
     void (*freed)(void *node);
 } rayi_executor_hooks;

@@ -37,6 +37,7 @@ struct rayi_lane {
     _Alignas(64) atomic_int slots;
     atomic_int wanted;                  /* slots to hand back when they get free */
     atomic_uint starved;                /* somebody found tasks but no slot */
+    atomic_bool promised;               /* to tell when a slot is free: rayi_lane_starved */
     _Alignas(64) atomic_uint searching; /* 1: an awake thread looks for work */
     atomic_uint num_asleep;
     atomic_uint num_executors, num_blocked;
@@ -91,7 +92,7 @@ rayi_thread *rayi_thread_new(rayi_lane *lane, unsigned keep);
 void rayi_thread_part(rayi_thread *thread);
 void rayi_thread_find_stack(rayi_thread *thread);
 void rayi_lane_unattach(rayi_lane *lane);
-void rayi_lane_wake(rayi_lane *lane); /* after a sequentially consistent fence that follows the enqueue */
+bool rayi_lane_wake(rayi_lane *lane); /* after a sequentially consistent fence that follows the enqueue */
 bool rayi_slot_acquire(rayi_thread *thread);
 void rayi_slot_drop(rayi_thread *thread);
 void rayi_slot_resume(rayi_thread *thread);

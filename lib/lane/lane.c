@@ -69,14 +69,17 @@ void rayi_slot_drop(rayi_thread *thread)
 
     thread->has_slot = false;
     if (atomic_load_explicit(&lane->slots, memory_order_relaxed) >= 0 && take_wanted(lane)) {
-        lane->ops.slot_returned(lane);
+        lane->ops.slot_returned(lane, 1);
         return;
     }
-    if (atomic_fetch_add_explicit(&lane->slots, 1, memory_order_seq_cst) >= 0 &&
-        atomic_load_explicit(&lane->starved, memory_order_seq_cst)) {
+    if (atomic_fetch_add_explicit(&lane->slots, 1, memory_order_seq_cst) < 0)
+        return;
+    if (atomic_load_explicit(&lane->starved, memory_order_seq_cst)) {
         atomic_store_explicit(&lane->starved, 0, memory_order_relaxed);
         rayi_lane_wake(lane);
     }
+    if (atomic_load(&lane->promised) && atomic_exchange(&lane->promised, false))
+        lane->ops.slot_returned(lane, 0);
 }
 
 void rayi_slot_resume(rayi_thread *thread)
@@ -104,7 +107,7 @@ void rayi_lane_reclaim(rayi_lane *lane, unsigned slots)
                                                    memory_order_seq_cst))
             continue;
         if (take_wanted(lane)) {
-            lane->ops.slot_returned(lane);
+            lane->ops.slot_returned(lane, 1);
         } else {
             rayi_lane_grant(lane, 1);
             return;
@@ -112,9 +115,19 @@ void rayi_lane_reclaim(rayi_lane *lane, unsigned slots)
     }
 }
 
+static bool starved(rayi_lane *lane)
+{
+    return atomic_load(&lane->slots) <= 0 && rayi_queue_visible(lane, RAYI_NEEDS_SLOT);
+}
+
+/* Who says yes promises to tell when that may be over: either the thread that frees the next slot sees the promise, or
+ * the second look sees the slot. */
 bool rayi_lane_starved(rayi_lane *lane)
 {
-    return atomic_load_explicit(&lane->slots, memory_order_relaxed) <= 0 && rayi_queue_visible(lane, RAYI_NEEDS_SLOT);
+    if (!starved(lane))
+        return false;
+    atomic_store(&lane->promised, true);
+    return starved(lane);
 }
 
 /* ---- sleeping and waking ---- */
@@ -225,27 +238,31 @@ static void ask_for_monitor(rayi_lane *lane)
         atomic_store(&lane->congested, false);
 }
 
-void rayi_lane_wake(rayi_lane *lane)
+bool rayi_lane_wake(rayi_lane *lane)
 {
     unsigned none = 0;
     rayi_thread *sleeper;
 
     if (atomic_load_explicit(&lane->searching, memory_order_seq_cst) != 0)
-        return;
+        return true;
     if (atomic_load_explicit(&lane->num_asleep, memory_order_seq_cst) == 0 && !may_spawn(lane)) {
         ask_for_monitor(lane);
-        return;
+        return true;
     }
     if (!atomic_compare_exchange_strong_explicit(&lane->searching, &none, 1, memory_order_seq_cst,
                                                  memory_order_seq_cst))
-        return;
+        return true;
     sleeper = pop_sleeper(lane, true);
     if (sleeper) {
         rayi_thread_wake(sleeper);
-    } else if (!may_spawn(lane) || !spawn(lane, true)) {
+    } else if (!may_spawn(lane)) {
+        atomic_store_explicit(&lane->searching, 0, memory_order_seq_cst);
+    } else if (!spawn(lane, true)) {
         atomic_store_explicit(&lane->searching, 0, memory_order_seq_cst);
         ask_for_monitor(lane); /* the system may have a thread for us later */
+        return false;
     }
+    return true;
 }
 
 static void stop_searching(rayi_thread *thread)

@@ -106,8 +106,9 @@ typedef struct rayi_lane_ops {
     void (*blocked)(rayi_thread *thread, rayi_record *record, bool blocks);
     /* The first argument of a pending task that is not done, counted; NULL: none, or not to be seen. */
     rayi_record *(*next_argument)(rayi_task *task);
-    /* A slot that was asked back (rayi_lane_reclaim) is free. */
-    void (*slot_returned)(rayi_lane *lane);
+    /* So many slots that were asked back (rayi_lane_reclaim) are free; 0: a look at rayi_lane_starved is worth while.
+     */
+    void (*slot_returned)(rayi_lane *lane, unsigned slots);
     /* The lane is gone, its owner's last chance to go too. */
     void (*freed)(void *owner);
     /* Work waits and every thread is busy: rayi_lane_unstick should be called every 10 ms while it says so. */
@@ -187,7 +188,8 @@ void rayi_lane_detach(void);
 /* Slots: given by the scheduler, asked back by it. */
 void rayi_lane_grant(rayi_lane *lane, unsigned slots);
 void rayi_lane_reclaim(rayi_lane *lane, unsigned slots);
-bool rayi_lane_starved(rayi_lane *lane); /* tasks wait for a slot */
+/* Tasks wait for a slot; when that may be over ops->slot_returned comes. */
+bool rayi_lane_starved(rayi_lane *lane);
 /* A thread is started if work waits and none has been taken up since the last call; true while work waits. */
 bool rayi_lane_unstick(rayi_lane *lane);
 

@@ -162,9 +162,8 @@ int rayi_lane_block(rayi_thread *thread, rayi_record *record)
     atomic_thread_fence(memory_order_seq_cst);
     if (!rayi_lane_has_work(lane))
         return 0;
-    rayi_lane_wake(lane);
-    if (!thread->executor || atomic_load(&lane->num_executors) > atomic_load(&lane->num_blocked) ||
-        rayi_lane_stopping(lane))
+    if (rayi_lane_wake(lane) || !thread->executor ||
+        atomic_load(&lane->num_executors) > atomic_load(&lane->num_blocked) || rayi_lane_stopping(lane))
         return 0;
     rayi_lane_unblock(thread); /* every thread would wait, and there is work that nobody could do */
     return rayi_fail(RAY_ERR_NO_MEMORY, "out of memory: no thread can be started to do what this task waits for");

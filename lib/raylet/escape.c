@@ -350,18 +350,27 @@ void rayi_escape_stop(rayi_node *node)
 
 /* ---- what the executor knows of us ---- */
 
+/* 0 is no event for the scheduler, but the pump that follows looks at the lane. */
+static void take_slots(rayi_node *node)
+{
+    unsigned slots = atomic_exchange(&node->slots_returned, 0);
+
+    if (slots > 0)
+        rayi_scheduler_lane_returned(node->scheduler, slots);
+}
+
 static void on_slots(rayi_node *node, rayi_message *message)
 {
     (void)message;
     atomic_store(&node->slots_posted, false);
-    rayi_scheduler_lane_returned(node->scheduler, atomic_exchange(&node->slots_returned, 0));
+    take_slots(node);
 }
 
-static void slot_returned(void *of)
+static void slot_returned(void *of, unsigned slots)
 {
     rayi_node *node = of;
 
-    atomic_fetch_add(&node->slots_returned, 1);
+    atomic_fetch_add(&node->slots_returned, slots);
     if (!atomic_exchange(&node->slots_posted, true)) {
         node->slots_message.handle = on_slots;
         rayi_loop_post(node, &node->slots_message);

@@ -46,7 +46,7 @@ struct rayi_node {
     bool ended;          /* and will not be again; under start_lock */
     atomic_uint posting; /* threads between their look at running and the end of their post */
     pthread_t loop_thread;
-    rayi_thread *thread; /* the loop's context in the lane */
+    _Atomic(rayi_thread *) thread; /* the loop's context in the lane */
     uv_loop_t loop;
     uv_async_t async;
     uv_timer_t timer, monitor;

@@ -90,6 +90,7 @@ static void higher_priority_first(void)
     for (int i = 0; i < 8; i++)
         refs[i] =
             ray_remote_opts(RAY_WITH(ray_task_options, .priority = priorities[i], .own_thread = true), note_order, i);
+    ray_cluster_free(ray_cluster_get()); /* an answer from the scheduler: it knows of them now */
     atomic_store(&gate, 1);
     for (int i = 0; i < 8; i++)
         CHECK_REF_OK(refs[i]);
