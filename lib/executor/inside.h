@@ -112,7 +112,7 @@ ray_value rayi_record_value(rayi_record *record, ray_view *room);
 /* The object record that has the bytes of this done record's content. */
 rayi_record *rayi_record_bytes(rayi_record *record);
 /* Fills the content of a record that this thread ends. */
-void rayi_content_error(rayi_record *record, rayi_error *error);    /* takes its count */
+void rayi_content_error(rayi_record *record, rayi_error *error); /* takes its count */
 void rayi_record_destroy(rayi_thread *thread, rayi_record *record);
 rayi_error *rayi_error_no_memory(const char *what);
 

@@ -92,7 +92,8 @@ rayi_thread *rayi_thread_new(rayi_lane *lane, unsigned keep);
 void rayi_thread_part(rayi_thread *thread);
 void rayi_thread_find_stack(rayi_thread *thread);
 void rayi_lane_unattach(rayi_lane *lane);
-bool rayi_lane_wake(rayi_lane *lane); /* after a sequentially consistent fence that follows the enqueue */
+void rayi_lane_stop_searching(rayi_thread *thread); /* of one that is */
+bool rayi_lane_wake(rayi_lane *lane);               /* after a sequentially consistent fence that follows the enqueue */
 bool rayi_slot_acquire(rayi_thread *thread);
 void rayi_slot_drop(rayi_thread *thread);
 void rayi_slot_resume(rayi_thread *thread);

@@ -265,7 +265,7 @@ bool rayi_lane_wake(rayi_lane *lane)
     return true;
 }
 
-static void stop_searching(rayi_thread *thread)
+void rayi_lane_stop_searching(rayi_thread *thread)
 {
     thread->searching = false;
     atomic_store_explicit(&thread->lane->searching, 0, memory_order_seq_cst);
@@ -314,7 +314,7 @@ static bool idle(rayi_thread *thread)
     if (thread->searching) {
         if (spin(thread))
             return true;
-        stop_searching(thread);
+        rayi_lane_stop_searching(thread);
     }
     atomic_store_explicit(&thread->parked, 0, memory_order_relaxed);
     pthread_mutex_lock(&lane->sleep_lock);
@@ -342,7 +342,7 @@ static void found(rayi_thread *thread)
 {
     if (!thread->searching)
         return;
-    stop_searching(thread);
+    rayi_lane_stop_searching(thread);
     atomic_thread_fence(memory_order_seq_cst);
     if (rayi_lane_has_work(thread->lane))
         rayi_lane_wake(thread->lane);
@@ -543,7 +543,7 @@ void rayi_thread_part(rayi_thread *thread)
     rayi_lane *lane = thread->lane;
 
     if (thread->searching)
-        stop_searching(thread);
+        rayi_lane_stop_searching(thread);
     if (thread->has_slot)
         rayi_slot_drop(thread);
     rayi_lane_account(thread, 0);

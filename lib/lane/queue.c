@@ -100,18 +100,27 @@ bool rayi_queue_unpush(rayi_thread *thread, int kind, rayi_record *record)
                                                    memory_order_relaxed);
 }
 
-/* The first record of the batch that is not stale; the rest goes into this thread's ring. */
+/* The first record of the batch that is not stale; the rest goes into this thread's ring. Between the two rings nobody
+ * can see it: a thread may have looked, found nothing and gone to sleep, so this is an enqueue like any other. */
 static rayi_record *keep(rayi_thread *thread, int kind, rayi_record **batch, unsigned count)
 {
     rayi_record *first = NULL;
+    bool moved = false;
 
     for (unsigned i = 0; i < count; i++) {
-        if (first)
+        if (first) {
             rayi_queue_push(thread, kind, batch[i]);
-        else if (batch[i]->type == RAYI_RUNNER || rayi_record_claim_queued(batch[i]))
+            moved = true;
+        } else if (batch[i]->type == RAYI_RUNNER || rayi_record_claim_queued(batch[i]))
             first = batch[i];
         else
             rayi_record_unref(thread, batch[i]);
+    }
+    if (moved) {
+        if (thread->searching)
+            rayi_lane_stop_searching(thread);
+        atomic_thread_fence(memory_order_seq_cst);
+        rayi_lane_wake(thread->lane);
     }
     return first;
 }
