@@ -39,6 +39,21 @@ static size_t utf8_cut(const char *text, size_t size)
     return size;
 }
 
+/* vsnprintf that does not end inside a character. */
+static void print_message(char message[RAYI_MESSAGE_MAX + 1], const char *format, va_list args)
+{
+    int size = vsnprintf(message, RAYI_MESSAGE_MAX + 1, format, args);
+    size_t cut = RAYI_MESSAGE_MAX;
+
+    if (size <= RAYI_MESSAGE_MAX)
+        return;
+    while (cut > 0 && ((unsigned char)message[cut - 1] & 0xc0) == 0x80)
+        cut--;
+    if (cut > 0 && ((unsigned char)message[cut - 1] & 0xc0) == 0xc0)
+        cut--; /* the first byte of the character: it may lack its last ones */
+    message[cut] = 0;
+}
+
 static char *place(char **at, const char *text, size_t size)
 {
     char *start = *at;
@@ -91,7 +106,7 @@ rayi_error *rayi_error_new(int code, const char *function, const char *node_id, 
     va_list args;
 
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    print_message(message, format, args);
     va_end(args);
     return make(&(ray_error){.code = code, .message = message, .function = function, .node_id = node_id});
 }
@@ -162,7 +177,7 @@ int rayi_fail(int code, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    print_message(message, format, args);
     va_end(args);
     drop_last(NULL);
     memcpy(last.message, message, sizeof message);

@@ -77,7 +77,8 @@ static void fail_waiting(rayi_thread *thread, ray_actor *actor)
     for (; call; call = next) {
         next = (rayi_task *)call->head.next;
         if (rayi_record_claim(&call->head)) {
-            rayi_task_fail(thread, call, rayi_actor_death(actor));
+            rayi_task_fail(thread, call,
+                           rayi_lane_stopping(thread->lane) ? rayi_error_shutdown() : rayi_actor_death(actor));
         } else {
             rayi_record_unref(thread, &call->head);
         }
@@ -457,7 +458,7 @@ static void warn_of_cycle(rayi_executor *executor, ray_actor *actor)
     rayi_text_init(&words, rayi_heap);
     do {
         rayi_text_printf(&words, "%s%s%s (%.8s…) waits for ", rayi_actor_class(at), at->name ? " " : "",
-                         at->name ? at->name : "", at->id + 16);
+                         at->name ? at->name : "", at->id + RAYI_ID_SIZE - 9);
         at = at->waits_for;
     } while (at != actor);
     rayi_text_printf(&words, "%s%s%s: none of them can go on", rayi_actor_class(actor), actor->name ? " " : "",
@@ -485,6 +486,33 @@ void rayi_actor_blocked(rayi_thread *thread, rayi_record *record)
 }
 
 /* ---- shutdown ---- */
+
+#define ACTORS_AT_ONCE 64
+
+/* Calls that wait for an actor which itself waits: nobody else would end them. */
+void rayi_actors_fail_waiting(rayi_thread *thread)
+{
+    rayi_executor *executor = rayi_executor_of(thread);
+    ray_actor *some[ACTORS_AT_ONCE];
+    size_t count, skipped = 0;
+
+    do {
+        size_t at = 0;
+        count = 0;
+        pthread_mutex_lock(&executor->actors_lock);
+        for (ray_actor *actor = executor->actors; actor && count < ACTORS_AT_ONCE; actor = actor->next)
+            if (at++ >= skipped) {
+                rayi_record_ref(&actor->mailbox.runner);
+                some[count++] = actor;
+            }
+        pthread_mutex_unlock(&executor->actors_lock);
+        skipped += count;
+        for (size_t i = 0; i < count; i++) {
+            fail_waiting(thread, some[i]);
+            rayi_record_unref(thread, &some[i]->mailbox.runner);
+        }
+    } while (count == ACTORS_AT_ONCE);
+}
 
 /* No thread of the lane is left: each actor ends with its fini. */
 void rayi_actors_stop(rayi_thread *thread)

@@ -122,6 +122,7 @@ void rayi_executor_stop(rayi_thread *thread, void (*between)(void *node))
     for (int64_t waited = 0;; waited++) {
         between(executor->node);
         rayi_lane_drain(thread);
+        rayi_actors_fail_waiting(thread);
         joined = rayi_lane_join(lane, rayi_now_ns() + (waited < 100 ? 10000000 : 100000000));
         if (joined)
             break;

@@ -193,6 +193,7 @@ void rayi_stream_free(rayi_thread *thread, rayi_stream *stream);
 bool rayi_actor_serve(rayi_thread *thread, rayi_record *runner, unsigned max);
 void rayi_actor_destroy(rayi_thread *thread, rayi_record *runner);
 void rayi_actors_stop(rayi_thread *thread);
+void rayi_actors_fail_waiting(rayi_thread *thread);
 void rayi_actor_created(rayi_thread *thread, rayi_task *creation); /* arguments and place are there */
 void rayi_call_ended(rayi_task *call);                             /* it is done */
 void rayi_actor_blocked(rayi_thread *thread, rayi_record *record);

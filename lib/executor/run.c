@@ -304,6 +304,14 @@ static __attribute__((noinline)) void call_with_many(rayi_thread *thread, rayi_t
     rayi_free(values);
 }
 
+/* By ray_cancel, of it or of a task that it descends from; not by its deadline. */
+static bool was_asked_to_stop(const rayi_task *task)
+{
+    unsigned state = atomic_load_explicit(&task->head.state, memory_order_relaxed);
+
+    return (state & RAYI_CANCEL) || (!(state & RAYI_LATE) && rayi_task_cancelled(task));
+}
+
 void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, uint32_t life,
                        rayi_result *result)
 {
@@ -332,8 +340,7 @@ void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, v
         call_with_many(thread, task, actor, self, life, result);
     }
     /* Asked to stop while it ran: its value does not count. */
-    if ((!result->error || rayi_error_code(result->error) == RAY_ERR_TASK_FAILED) &&
-        (atomic_load_explicit(&task->head.state, memory_order_relaxed) & RAYI_CANCEL)) {
+    if ((!result->error || rayi_error_code(result->error) == RAY_ERR_TASK_FAILED) && was_asked_to_stop(task)) {
         bool exits = result->exits;
         rayi_result_drop(thread, result);
         result->exits = exits;

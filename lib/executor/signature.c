@@ -130,6 +130,8 @@ rayi_function *rayi_signature_parse(const char *signature, const char *name)
         if (strlen(text) > 3 && strcmp(text + strlen(text) - 3, "...") == 0) {
             function->variadic = true;
             text[strlen(text) - 3] = 0;
+            if (strlen(text) > 0 && text[strlen(text) - 1] == ' ')
+                text[strlen(text) - 1] = 0;
         }
         if (!set_type(&function->params[function->num_params], text) ||
             function->params[function->num_params].kind == RAY_KIND_NONE ||

@@ -3,9 +3,11 @@
  * Who comes for work. A submitter stores the record (release), passes a sequentially consistent fence and then looks
  * whether somebody searches; if nobody does, it wakes a sleeper, giving it the right to search. A thread that finds
  * nothing gives that right up, puts itself among the sleepers, passes a sequentially consistent fence and looks once
- * more before it sleeps. Of the two fences one comes first: either the submitter sees that nobody searches and a
- * sleeper is there, or the sleeper sees the record. At most one thread searches, so a burst of submissions wakes one; a
- * searcher that finds work wakes the next if there is more. A thread spins for at most 50 µs, not at all on one CPU.
+ * more before it
+ * sleeps; if there is something now it searches again, since others may have relied on its search. Of the two fences
+ * one comes first: either the submitter sees that nobody searches and a sleeper is there, or the sleeper sees the
+ * record. At most one thread searches, so a burst of submissions wakes one; a searcher that finds work wakes the next
+ * if there is more. A thread spins for at most 50 µs, not at all on one CPU.
  *
  * Slots. A thread that finds tasks but no slot sets `starved`, then looks at `slots` again; who gives a slot back adds
  * to `slots`, then looks at `starved`. Both are sequentially consistent, so one of them sees the other. A thread keeps
@@ -324,8 +326,12 @@ static bool idle(rayi_thread *thread)
     atomic_fetch_add_explicit(&lane->num_asleep, 1, memory_order_seq_cst);
     pthread_mutex_unlock(&lane->sleep_lock);
     atomic_thread_fence(memory_order_seq_cst);
-    if ((rayi_lane_has_work(lane) || rayi_lane_stopping(lane)) && leave_sleepers(thread))
+    if ((rayi_lane_has_work(lane) || rayi_lane_stopping(lane)) && leave_sleepers(thread)) {
+        /* Whoever submitted this relied on our search: be a searcher again, who wakes the next if there is more. */
+        none = 0;
+        thread->searching = atomic_compare_exchange_strong(&lane->searching, &none, 1);
         return !rayi_lane_stopping(lane) || rayi_lane_has_work(lane);
+    }
     deadline = in_excess(thread) ? rayi_now_ns() + EXCESS_IDLE_NS : INT64_MAX;
     while (atomic_load_explicit(&thread->parked, memory_order_acquire) == 0) {
         if (deadline != INT64_MAX && rayi_now_ns() >= deadline)

@@ -260,7 +260,8 @@ void rayi_record_unlock(rayi_record *record);
 
 /* ---- running ---- */
 
-/* Hands over a task whose arguments are counted in `pending`: the last one done makes it runnable. */
+/* Hands over a task whose arguments are counted in `pending`: the last one done makes it runnable. The caller has a
+ * count on the task, and on the mailbox of a call: another thread may run and free it meanwhile. */
 void rayi_task_ready(rayi_thread *thread, rayi_task *task);
 /* A pending task whose turn has come goes into this thread's run queue, unless it was cancelled (then its count goes).
  */
