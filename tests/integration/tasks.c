@@ -72,6 +72,26 @@ static void one_resource_does_not_block_another(void)
     check_stop();
 }
 
+/* Whoever comes for the first of two tasks sees to it that somebody comes for the second. */
+static void no_cpu_is_left_idle(void)
+{
+    check_start(2);
+    for (int i = 0; i < 300; i++) {
+        for (int j = 0; j < 40; j++)
+            CHECK_REF_INT(ray_remote(twice, j), 2 * j);
+        atomic_store(&gate, 0);
+        atomic_store(&started, 0);
+        ray_ref *refs[2];
+        for (int j = 0; j < 2; j++)
+            refs[j] = ray_remote_opts(RAY_WITH(ray_task_options, .own_thread = true), pass_gate, 1);
+        CHECK_AWAIT(started, 2);
+        atomic_store(&gate, 1);
+        for (int j = 0; j < 2; j++)
+            CHECK_REF_INT(refs[j], 1);
+    }
+    check_stop();
+}
+
 /* ---- order ---- */
 
 static int order[64];
@@ -426,8 +446,9 @@ static void fire_and_forget(void)
 }
 
 CHECK_MAIN(CHECK_TEST(resources_limit_what_runs), CHECK_TEST(one_resource_does_not_block_another),
-           CHECK_TEST(higher_priority_first), CHECK_TEST(deadlines), CHECK_TEST(deadline_of_a_running_task),
-           CHECK_TEST(retries), CHECK_TEST(labels_and_nodes), CHECK_TEST(names_and_grants),
-           CHECK_TEST(refs_as_arguments), CHECK_TEST(big_structs), CHECK_TEST(parents_give_their_cpu_back),
-           CHECK_TEST(deep_recursion), CHECK_TEST(own_thread_is_not_the_waiting_one), CHECK_TEST(many_blocked_tasks),
+           CHECK_TEST(no_cpu_is_left_idle), CHECK_TEST(higher_priority_first), CHECK_TEST(deadlines),
+           CHECK_TEST(deadline_of_a_running_task), CHECK_TEST(retries), CHECK_TEST(labels_and_nodes),
+           CHECK_TEST(names_and_grants), CHECK_TEST(refs_as_arguments), CHECK_TEST(big_structs),
+           CHECK_TEST(parents_give_their_cpu_back), CHECK_TEST(deep_recursion),
+           CHECK_TEST(own_thread_is_not_the_waiting_one), CHECK_TEST(many_blocked_tasks),
            CHECK_TEST(submitting_from_several_threads), CHECK_TEST(fire_and_forget))
