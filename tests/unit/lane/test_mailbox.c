@@ -205,7 +205,7 @@ Test(mailbox, take_running, .init = setup, .fini = teardown)
         runner[i] = rayi_queue_take(self, RAYI_NEEDS_NONE);
         cr_assert_not_null(runner[i]);
         call[i] = rayi_mailbox_next(self, mailbox, &epoch[i]);
-        cr_assert_eq(call[i]->head.size, i);
+        cr_assert_eq((int)call[i]->head.size, i);
     }
     cr_expect_null(rayi_queue_take(self, RAYI_NEEDS_NONE)); /* no more than three at once */
     cr_expect(rayi_mailbox_busy(mailbox));
