@@ -501,10 +501,8 @@ void rayi_actors_fail_waiting(rayi_thread *thread)
         count = 0;
         pthread_mutex_lock(&executor->actors_lock);
         for (ray_actor *actor = executor->actors; actor && count < ACTORS_AT_ONCE; actor = actor->next)
-            if (at++ >= skipped) {
-                rayi_record_ref(&actor->mailbox.runner);
+            if (at++ >= skipped && rayi_record_try_ref(&actor->mailbox.runner))
                 some[count++] = actor;
-            }
         pthread_mutex_unlock(&executor->actors_lock);
         skipped += count;
         for (size_t i = 0; i < count; i++) {
@@ -522,10 +520,9 @@ void rayi_actors_stop(rayi_thread *thread)
 
     for (;;) {
         pthread_mutex_lock(&executor->actors_lock);
-        for (actor = executor->actors; actor && atomic_load(&actor->state) == RAYI_ACTOR_DEAD;)
-            actor = actor->next;
-        if (actor)
-            rayi_record_ref(&actor->mailbox.runner);
+        for (actor = executor->actors; actor; actor = actor->next)
+            if (atomic_load(&actor->state) != RAYI_ACTOR_DEAD && rayi_record_try_ref(&actor->mailbox.runner))
+                break;
         pthread_mutex_unlock(&executor->actors_lock);
         if (!actor)
             return;

@@ -218,11 +218,26 @@ static inline void rayi_record_ref(rayi_record *record)
 {
     atomic_fetch_add_explicit(&record->refs, 1, memory_order_relaxed);
 }
+/* A count on a mailbox's runner that was found in a list which holds none: false, it is going. */
+static inline bool rayi_record_try_ref(rayi_record *record)
+{
+    unsigned refs = atomic_load_explicit(&record->refs, memory_order_relaxed);
+
+    while (refs > 0)
+        if (atomic_compare_exchange_weak_explicit(&record->refs, &refs, refs + 1, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
 void rayi_record_unref_slow(rayi_thread *thread, rayi_record *record);
 static inline void rayi_record_unref(rayi_thread *thread, rayi_record *record)
 {
-    /* The only count is ours: nobody else can raise it, so no read-modify-write is needed. */
-    if (!(record->flags & RAYI_WATCHED) && atomic_load_explicit(&record->refs, memory_order_acquire) != 1 &&
+    /* The only count is ours: nobody else can raise it, so no read-modify-write is needed. Those that can be found by
+     * other ways than a count (runners, through the list of actors) are the exception. */
+    bool alone = record->type != RAYI_RUNNER && !(record->flags & RAYI_WATCHED) &&
+                 atomic_load_explicit(&record->refs, memory_order_acquire) == 1;
+
+    if (!alone && !(record->flags & RAYI_WATCHED) &&
         atomic_fetch_sub_explicit(&record->refs, 1, memory_order_acq_rel) != 1)
         return;
     rayi_record_unref_slow(thread, record);
