@@ -23,6 +23,9 @@ bool rayi_is_held(rayi_record *record);
 /* Drops a count of a block, whichever runtime it belongs to. */
 void rayi_drop(rayi_record *record);
 
+/* Options of an older caller, whose struct ends earlier than ours of size bytes: what is missing is 0 in room. */
+const void *rayi_full_options(const void *given, void *room, size_t size);
+
 /* False and the last error when a pointer is NULL. */
 bool rayi_check_pointer(const void *pointer, const char *call, const char *what);
 

@@ -1,7 +1,5 @@
 #include "api/api.h"
 
-#include <string.h>
-
 const ray_context *ray_context_get(void)
 {
     static const ray_context nowhere = {.size = sizeof(ray_context)};
@@ -39,15 +37,11 @@ ray_placement_group *ray_placement_group_new(const char *const *bundles, size_t 
                                              const ray_placement_group_options *options)
 {
     rayi_thread *thread = rayi_enter();
-    ray_placement_group_options room = {0};
+    ray_placement_group_options room;
 
     if (!thread || !rayi_check_pointer((const void *)bundles, "ray_placement_group_new", "bundles"))
         return NULL;
-    if (options && options->size != 0 && options->size < sizeof *options) {
-        memcpy(&room, options, options->size);
-        options = &room;
-    }
-    return rayi_group_new(thread, bundles, count, options);
+    return rayi_group_new(thread, bundles, count, rayi_full_options(options, &room, sizeof room));
 }
 
 ray_placement_group *ray_placement_group_get(const char *name)

@@ -86,6 +86,17 @@ bool rayi_check_pointer(const void *pointer, const char *call, const char *what)
     return false;
 }
 
+/* Each begins with its size; 0 stands for all fields of this version. */
+const void *rayi_full_options(const void *given, void *room, size_t size)
+{
+    size_t has = given ? *(const size_t *)given : 0;
+
+    if (has == 0 || has >= size)
+        return given;
+    memset(room, 0, size);
+    return memcpy(room, given, has);
+}
+
 bool rayi_check_ref(rayi_thread *thread, const ray_ref *ref, const char *call)
 {
     if (__builtin_expect(!ref, 0))

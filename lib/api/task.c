@@ -1,7 +1,5 @@
 #include "api/api.h"
 
-#include <string.h>
-
 int ray_register(ray_function *function)
 {
     if (rayi_in_forked_child() || !rayi_check_pointer(function, "ray_register", "a function"))
@@ -41,16 +39,6 @@ int ray_load(const char *path, unsigned flags)
     return rayi_function_load(rayi_current_executor(), path, flags);
 }
 
-/* Options of an older caller, whose struct ends earlier: what is missing is 0. */
-static const ray_task_options *full_options(const ray_task_options *given, ray_task_options *room)
-{
-    if (!given || given->size == 0 || given->size >= sizeof *given)
-        return given;
-    memset(room, 0, sizeof *room);
-    memcpy(room, given, given->size);
-    return room;
-}
-
 ray_ref *ray_submit(ray_function *function, const ray_value *args, size_t num_args, const ray_task_options *options)
 {
     rayi_thread *thread = rayi_enter();
@@ -61,7 +49,7 @@ ray_ref *ray_submit(ray_function *function, const ray_value *args, size_t num_ar
             (void)rayi_check_pointer(function, "ray_submit", "a function");
         return rayi_failed_ref();
     }
-    return rayi_task_submit(thread, function, args, num_args, full_options(options, &room));
+    return rayi_task_submit(thread, function, args, num_args, rayi_full_options(options, &room, sizeof room));
 }
 
 int(ray_yield)(const ray_value *item)
@@ -98,7 +86,7 @@ static bool check_actor(rayi_thread *thread, ray_actor *actor, const char *call)
 ray_actor *ray_actor_create(ray_function *cls, const ray_value *args, size_t num_args, const ray_actor_options *options)
 {
     rayi_thread *thread = rayi_enter();
-    ray_actor_options room = {0};
+    ray_actor_options room;
     rayi_error *error;
 
     if (!thread)
@@ -107,11 +95,7 @@ ray_actor *ray_actor_create(ray_function *cls, const ray_value *args, size_t num
         error = rayi_error_last();
         return error ? rayi_actor_failed(thread, error) : rayi_actor_fixed(RAY_ERR_ARGUMENT);
     }
-    if (options && options->size != 0 && options->size < sizeof *options) {
-        memcpy(&room, options, options->size);
-        options = &room;
-    }
-    return rayi_actor_new(thread, cls, args, num_args, options);
+    return rayi_actor_new(thread, cls, args, num_args, rayi_full_options(options, &room, sizeof room));
 }
 
 ray_ref *ray_actor_submit(ray_actor *actor, ray_function *method, const ray_value *args, size_t num_args,
@@ -123,7 +107,7 @@ ray_ref *ray_actor_submit(ray_actor *actor, ray_function *method, const ray_valu
     if (!thread || !check_actor(thread, actor, "ray_actor_submit") ||
         !rayi_check_pointer(method, "ray_actor_submit", "a method"))
         return rayi_failed_ref();
-    return rayi_actor_submit(thread, actor, method, args, num_args, full_options(options, &room));
+    return rayi_actor_submit(thread, actor, method, args, num_args, rayi_full_options(options, &room, sizeof room));
 }
 
 ray_actor *ray_actor_get(const char *name)

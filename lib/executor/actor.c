@@ -304,7 +304,7 @@ rayi_record *rayi_actor_submit(rayi_thread *thread, ray_actor *actor, ray_functi
         rayi_task_fail(thread, call, rayi_error_no_memory("the queue of an actor"));
     }
     if (__builtin_expect(rayi_lane_stopping(thread->lane), 0))
-        rayi_record_end_at_shutdown(thread, &call->head);
+        (void)rayi_task_end_unstarted(thread, call, rayi_error_shutdown());
     if (__builtin_expect(rayi_lane_full(thread->lane), 0) && !thread->frame)
         rayi_lane_wait_for_room(thread);
     return &call->head;

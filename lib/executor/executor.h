@@ -109,7 +109,10 @@ rayi_record *rayi_stream_next(rayi_thread *thread, rayi_record *stream);
 int rayi_stream_yield(rayi_thread *thread, const ray_value *item);
 /* For the raylet: a task that it holds ends so, or runs (again). Each takes over the lane's count. */
 void rayi_task_fail(rayi_thread *thread, rayi_task *task, rayi_error *error); /* the caller has claimed it */
-void rayi_task_retry(rayi_task *task);                                        /* a failed one is pending again */
+/* Ends a task or call that nobody has started, with a count of its own: whoever holds the lane's keeps it. False: too
+ * late. Takes the error's count. */
+bool rayi_task_end_unstarted(rayi_thread *thread, rayi_task *task, rayi_error *error);
+void rayi_task_retry(rayi_task *task);    /* a failed one is pending again */
 void **rayi_task_escape(rayi_task *task); /* where the raylet keeps what it knows of it */
 const char *rayi_task_name(const rayi_task *task);
 

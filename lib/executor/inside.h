@@ -171,6 +171,8 @@ void rayi_frame_leave(rayi_thread *thread, rayi_frame *frame);
 /* Runs the function of a claimed task; a failed argument or a cancelled ancestor is a result, too. */
 void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, void *self, uint32_t life,
                        rayi_result *result);
+/* Makes the result the content of a record that this thread ends; what it counts goes along. */
+void rayi_result_store(const rayi_result *result, rayi_record *record);
 void rayi_result_drop(rayi_thread *thread, rayi_result *result);
 /* Ends the task with this result; takes the lane's count. */
 void rayi_task_publish(rayi_thread *thread, rayi_task *task, rayi_result *result);
@@ -178,7 +180,6 @@ void rayi_task_run(rayi_thread *thread, rayi_task *task);
 /* Turns what a function returned or yielded (result_kind, at data) into a record's content. */
 void rayi_result_take(rayi_thread *thread, const rayi_param *type, void *data, rayi_result *result);
 rayi_error *rayi_error_shutdown(void);
-void rayi_record_end_at_shutdown(rayi_thread *thread, rayi_record *record); /* a task or call just submitted */
 
 /* ---- stream.c ---- */
 

@@ -355,19 +355,24 @@ void rayi_run_function(rayi_thread *thread, rayi_task *task, ray_actor *actor, v
 
 /* ---- the end of tasks ---- */
 
+void rayi_result_store(const rayi_result *result, rayi_record *record)
+{
+    if (result->error) {
+        rayi_content_error(record, result->error);
+        return;
+    }
+    record->kind = result->kind;
+    record->size = result->size;
+    memcpy(record->content.bytes, result->bytes, sizeof result->bytes);
+}
+
 void rayi_task_publish(rayi_thread *thread, rayi_task *task, rayi_result *result)
 {
     bool escaped = task->head.flags & RAYI_ESCAPED;
 
     if (task->head.flags & RAYI_STREAMS)
         rayi_stream_end(thread, task, result->error);
-    if (result->error) {
-        rayi_content_error(&task->head, result->error);
-    } else {
-        task->head.kind = result->kind;
-        task->head.size = result->size;
-        memcpy(task->head.content.bytes, result->bytes, sizeof result->bytes);
-    }
+    rayi_result_store(result, &task->head);
     /* Of one that was ended while arguments were missing, those that come later still hold it; they go with it. */
     if (atomic_load_explicit(&task->pending, memory_order_acquire) == 0 &&
         !(atomic_load_explicit(&task->head.state, memory_order_relaxed) & RAYI_TAKEN))
@@ -386,6 +391,17 @@ void rayi_task_fail(rayi_thread *thread, rayi_task *task, rayi_error *error)
     rayi_result result = {.error = error};
 
     rayi_task_publish(thread, task, &result);
+}
+
+bool rayi_task_end_unstarted(rayi_thread *thread, rayi_task *task, rayi_error *error)
+{
+    if (!rayi_record_claim(&task->head)) {
+        rayi_error_unref(error);
+        return false;
+    }
+    rayi_record_ref(&task->head);
+    rayi_task_fail(thread, task, error);
+    return true;
 }
 
 void rayi_task_run(rayi_thread *thread, rayi_task *task)
@@ -481,15 +497,6 @@ static void hold_back(rayi_thread *thread, rayi_record *child)
         rayi_lane_wait_for_room(thread);
 }
 
-/* The runtime may have looked at its queues for the last time before this came. */
-void rayi_record_end_at_shutdown(rayi_thread *thread, rayi_record *record)
-{
-    if (!rayi_record_claim(record))
-        return;
-    rayi_record_ref(record);
-    rayi_task_fail(thread, (rayi_task *)record, rayi_error_shutdown());
-}
-
 rayi_record *rayi_task_submit(rayi_thread *thread, ray_function *record, const ray_value *args, size_t num_args,
                               const ray_task_options *options)
 {
@@ -515,7 +522,8 @@ rayi_record *rayi_task_submit(rayi_thread *thread, ray_function *record, const r
     rayi_task_watch_arguments(thread, task);
     rayi_task_ready(thread, task);
     if (__builtin_expect(rayi_lane_stopping(thread->lane), 0))
-        rayi_record_end_at_shutdown(thread, &task->head);
+        (void)rayi_task_end_unstarted(thread, task,
+                                      rayi_error_shutdown()); /* the queues may have been looked at last */
     if (__builtin_expect(rayi_lane_full(thread->lane), 0))
         hold_back(thread, &task->head);
     return &task->head;
@@ -546,13 +554,10 @@ int rayi_record_cancel(rayi_thread *thread, rayi_record *record, unsigned flags)
     if ((flags & RAY_CANCEL_FORCE) && (atomic_load(&record->state) & RAYI_PHASE) == RAYI_RUNNING)
         return refuse_force(task);
     before = rayi_record_ask_cancel(record, !(flags & RAY_CANCEL_ONLY_THIS));
-    if ((before & RAYI_PHASE) != RAYI_RUNNING && rayi_record_claim(record)) {
-        /* The queue's count stays until the stale entry is met; this end has one of its own. */
-        rayi_record_ref(record);
-        rayi_task_fail(thread, task,
-                       rayi_error_new(RAY_ERR_CANCELLED, rayi_task_name(task), rayi_executor_of(thread)->node_id,
-                                      "%s was cancelled before it started", rayi_task_name(task)));
-        return 0;
-    }
+    if ((before & RAYI_PHASE) != RAYI_RUNNING)
+        (void)rayi_task_end_unstarted(thread, task,
+                                      rayi_error_new(RAY_ERR_CANCELLED, rayi_task_name(task),
+                                                     rayi_executor_of(thread)->node_id,
+                                                     "%s was cancelled before it started", rayi_task_name(task)));
     return 0;
 }

@@ -123,17 +123,6 @@ rayi_record *rayi_stream_next(rayi_thread *thread, rayi_record *record)
     return error ? rayi_object_failed(thread, error) : rayi_object_failed_last(thread);
 }
 
-static void fill(rayi_record *item, rayi_result *result)
-{
-    if (result->error) {
-        rayi_content_error(item, result->error);
-        return;
-    }
-    item->kind = result->kind;
-    item->size = result->size;
-    memcpy(item->content.bytes, result->bytes, sizeof result->bytes);
-}
-
 /* Waits while the reader is behind; the lock is held before and after. */
 static int wait_for_reader(rayi_thread *thread, rayi_task *task, rayi_stream *stream)
 {
@@ -173,7 +162,7 @@ static int yield(rayi_thread *thread, rayi_task *task, rayi_result *result)
     } else if (r == 0) {
         rayi_record *ahead = rayi_record_new(thread);
         if (ahead) {
-            fill(ahead, result);
+            rayi_result_store(result, ahead);
             *result = (rayi_result){0};
             atomic_store_explicit(&ahead->waiters, RAYI_CLOSED, memory_order_release);
             append(stream, ahead);
@@ -184,7 +173,7 @@ static int yield(rayi_thread *thread, rayi_task *task, rayi_result *result)
     }
     pthread_mutex_unlock(&stream->lock);
     if (item) {
-        fill(item, result);
+        rayi_result_store(result, item);
         *result = (rayi_result){0};
         rayi_record_complete(thread, item);
         rayi_record_unref(thread, item);

@@ -149,14 +149,17 @@ static void drop_lane_count(rayi_node *node, escape *e)
 }
 
 /* Ends a task that nobody runs, if nobody else has. */
-static void fail(rayi_node *node, escape *e, rayi_error *error)
+static bool fail(rayi_node *node, escape *e, rayi_error *error)
 {
-    if (rayi_record_claim(&e->task->head)) {
-        rayi_record_ref(&e->task->head);
-        rayi_task_fail(node->thread, e->task, error);
-    } else {
-        rayi_error_unref(error);
-    }
+    return rayi_task_end_unstarted(node->thread, e->task, error);
+}
+
+/* Ends a task that its deadline found waiting. */
+static bool expire(rayi_node *node, escape *e)
+{
+    return fail(node, e,
+                rayi_error_new(RAY_ERR_DEADLINE, rayi_task_name(e->task), NULL, "%s had not started by its deadline",
+                               rayi_task_name(e->task)));
 }
 
 static void add(rayi_node *node, escape *e)
@@ -246,9 +249,7 @@ static void end(rayi_node *node, escape *e, rayi_outcome outcome)
                                       rayi_task_name(e->task), rayi_error_public(error)->message));
         rayi_error_unref(error);
     } else if (outcome == RAYI_OUTCOME_EXPIRED) {
-        fail(node, e,
-             rayi_error_new(RAY_ERR_DEADLINE, rayi_task_name(e->task), NULL, "%s had not started by its deadline",
-                            rayi_task_name(e->task)));
+        (void)expire(node, e);
     }
     drop_lane_count(node, e);
     rayi_record_unref(node->thread, &e->task->head);
@@ -289,14 +290,8 @@ void rayi_escape_ledger_action(rayi_node *node, const rayi_ledger_action *action
         rayi_task_enqueue(node->thread, e->task);
         break;
     case RAYI_LEDGER_EXPIRE:
-        if (rayi_record_claim(&e->task->head)) {
-            rayi_record_ref(&e->task->head);
-            rayi_task_fail(node->thread, e->task,
-                           rayi_error_new(RAY_ERR_DEADLINE, rayi_task_name(e->task), NULL,
-                                          "%s had not started by its deadline", rayi_task_name(e->task)));
-        } else {
+        if (!expire(node, e))
             atomic_fetch_or(&e->task->head.state, RAYI_LATE);
-        }
         break;
     case RAYI_LEDGER_END:
         end(node, e, action->outcome);
@@ -319,14 +314,10 @@ void rayi_escape_scheduler_action(rayi_node *node, rayi_wish *wish, const rayi_s
         rayi_ledger_refused(node->ledger, wish->id);
         break;
     case RAYI_SCHEDULER_LOST: /* it may run already: then it is asked to stop, and its value is lost */
-        if (rayi_record_claim(&e->task->head)) {
-            rayi_record_ref(&e->task->head);
-            rayi_task_fail(node->thread, e->task,
-                           rayi_error_new(action->code, rayi_task_name(e->task), NULL, "%s: %s",
-                                          rayi_task_name(e->task), action->message));
-        } else {
+        if (!fail(node, e,
+                  rayi_error_new(action->code, rayi_task_name(e->task), NULL, "%s: %s", rayi_task_name(e->task),
+                                 action->message)))
             atomic_fetch_or(&e->task->head.state, RAYI_CANCEL | RAYI_CANCEL_CHILDREN | RAYI_GROUP_LOST);
-        }
         break;
     case RAYI_SCHEDULER_WARN:
     case RAYI_SCHEDULER_GROUP_READY:
