@@ -1,8 +1,10 @@
 /* Five tasks.
 
+     task [--isolation thread|process]
+
    RAY_REMOTE defines an ordinary C function that can also be called remotely. ray_remote submits one call of it, a
    task, and returns at once with a ref: a handle of the result, whether it is there or not. ray_get waits for it. */
-#include <ray/ray.h>
+#include "isolation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,9 +26,11 @@ static _Noreturn void die(const char *what)
 /* die] */
 
 /* [main */
-int main(void)
+int main(int argc, char **argv)
 {
-    if (ray_init(NULL) != 0) /* this process becomes a node: its CPUs run tasks from here on */
+    ray_isolation isolation = take_isolation("task", &argc, &argv, 0);
+    ray_config *config = RAY_WITH(ray_config, .isolation = isolation); /* NULL will do as well */
+    if (ray_init(config) != 0) /* this process becomes a node: its CPUs run tasks from here on */
         die("ray_init");
 
     ray_ref *results[5];

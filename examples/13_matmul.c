@@ -1,12 +1,12 @@
 /* Blocked matrix multiplication over shared objects.
 
-     matmul [SIZE [BLOCK]]
+     matmul [--isolation thread|process] [SIZE [BLOCK]]
 
    C = A B. A is stored as bands of rows, B as bands of columns, each an object that a task has written into the store
    itself. Then one task for each block of C reads two bands where they lie. The result is checked against a plain
    loop. */
 #define _POSIX_C_SOURCE 200809L
-#include <ray/ray.h>
+#include "isolation.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -125,19 +125,21 @@ static double block_error(ray_ref *block, const double *c, int64_t size, int64_t
 
 static int64_t argument(char **argv, int argc, int i, int64_t or_else)
 {
-    long long n = i < argc ? strtoll(argv[i], NULL, 10) : or_else;
-    if (n < 1 || n > 20000) {
-        fprintf(stderr, "usage: matmul [SIZE [BLOCK]]   (numbers from 1 to 20000)\n");
-        exit(EXIT_FAILURE);
+    char *end;
+    long long n = i < argc ? strtoll(argv[i], &end, 10) : or_else;
+    if (i < argc && (n < 1 || n > 20000 || *end)) {
+        fprintf(stderr, "matmul: %s: expected a number from 1 to 20000\n", argv[i]);
+        exit(2);
     }
     return n;
 }
 
 int main(int argc, char **argv)
 {
+    ray_isolation isolation = take_isolation("matmul", &argc, &argv, 2);
     int64_t size = argument(argv, argc, 1, 512), block = argument(argv, argc, 2, 128);
     int64_t bands = (size + block - 1) / block;
-    if (ray_init(NULL) != 0)
+    if (ray_init(RAY_WITH(ray_config, .isolation = isolation)) != 0)
         die("ray_init");
     double start = seconds();
 

@@ -1,6 +1,6 @@
 /* Word count over all files below some directories.
 
-     wordcount [--check] [--top N] [--chunk SIZE] [DIR…]
+     wordcount [--isolation thread|process] [--check] [--top N] [--chunk SIZE] [DIR…]
 
    A word is a run of ASCII letters and digits, upper and lower case apart. The driver finds the files and cuts them
    into chunks; a map task counts the words of a chunk, and a tree of reduce tasks merges the tables, two at a time.
@@ -11,6 +11,7 @@
    that it had when it was found. Files may change or vanish meanwhile; those that cannot be read are reported. */
 #define _XOPEN_SOURCE 700
 #include "20_wordcount.h"
+#include "isolation.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -270,22 +271,26 @@ typedef struct options {
     bool check;
     size_t top;
     uint64_t chunk_size;
+    ray_isolation isolation;
 } options;
 
-static const char usage[] = "usage: wordcount [--check] [--top N] [--chunk SIZE] [DIR...]\n"
-                            "\n"
-                            "Counts the words of all regular files below the DIRs (default: /usr/share/doc and\n"
-                            "/usr/share/common-licenses). A word is a run of ASCII letters and digits; upper and\n"
-                            "lower case are different. Symbolic links are followed only where they are a DIR. A\n"
-                            "file with a NUL in its first 8 KiB is binary. Binary files, unreadable files, empty\n"
-                            "directories and DIRs that do not exist are skipped and reported.\n"
-                            "\n"
-                            "  --check       count once more in a plain loop, and compare the two tables\n"
-                            "  --top N       print the N most frequent words (default 10)\n"
-                            "  --chunk SIZE  bytes a map task reads, with K, M or G for KiB, MiB, GiB (default 1M)\n"
-                            "  --help        this text\n"
-                            "\n"
-                            "Exit status: 0 all was counted, 1 something was skipped, 2 an error.\n";
+static const char usage[] =
+    "usage: wordcount [--isolation thread|process] [--check] [--top N] [--chunk SIZE] [DIR...]\n"
+    "\n"
+    "Counts the words of all regular files below the DIRs (default: /usr/share/doc and\n"
+    "/usr/share/common-licenses). A word is a run of ASCII letters and digits; upper and\n"
+    "lower case are different. Symbolic links are followed only where they are a DIR. A\n"
+    "file with a NUL in its first 8 KiB is binary. Binary files, unreadable files, empty\n"
+    "directories and DIRs that do not exist are skipped and reported.\n"
+    "\n"
+    "  --isolation thread|process  where tasks run: in threads of this process, or in\n"
+    "                processes that a crash cannot spread from (default: thread)\n"
+    "  --check       count once more in a plain loop, and compare the two tables\n"
+    "  --top N       print the N most frequent words (default 10)\n"
+    "  --chunk SIZE  bytes a map task reads, with K, M or G for KiB, MiB, GiB (default 1M)\n"
+    "  --help        this text\n"
+    "\n"
+    "Exit status: 0 all was counted, 1 something was skipped, 2 an error.\n";
 
 static uint64_t parse_number(const char *option, const char *text, uint64_t least, uint64_t most)
 {
@@ -308,11 +313,10 @@ static uint64_t parse_number(const char *option, const char *text, uint64_t leas
 
 static options parse_options(int argc, char **argv)
 {
-    static const struct option known[] = {{"check", no_argument, NULL, 'c'},
-                                          {"top", required_argument, NULL, 't'},
-                                          {"chunk", required_argument, NULL, 's'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option known[] = {
+        {"check", no_argument, NULL, 'c'},       {"top", required_argument, NULL, 't'},
+        {"chunk", required_argument, NULL, 's'}, {"isolation", required_argument, NULL, 'i'},
+        {"help", no_argument, NULL, 'h'},        {0}};
     options o = {.top = 10, .chunk_size = 1 << 20};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (c) {
@@ -324,6 +328,9 @@ static options parse_options(int argc, char **argv)
             break;
         case 's':
             o.chunk_size = parse_number("chunk", optarg, 1, MAX_CHUNK);
+            break;
+        case 'i':
+            o.isolation = isolation_named("wordcount", optarg);
             break;
         case 'h':
             fputs(usage, stdout);
@@ -341,7 +348,7 @@ int main(int argc, char **argv)
     options o = parse_options(argc, argv);
     static char doc[] = "/usr/share/doc", licenses[] = "/usr/share/common-licenses", *defaults[] = {doc, licenses};
     bool given = optind < argc;
-    if (ray_init(NULL) != 0)
+    if (ray_init(RAY_WITH(ray_config, .isolation = o.isolation)) != 0)
         die("ray_init", ray_last_error()->message);
 
     double start = seconds();

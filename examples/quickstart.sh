@@ -1,12 +1,15 @@
 #!/bin/sh
 # quickstart.sh [--check] [DIR…]: from a fresh Debian 12 to a first result.
 #
-# Installs the Debian packages that the build needs, builds libray and its examples into build/, runs five tasks, and
-# counts the words of all files below the DIRs (default: /usr/share/doc and /usr/share/common-licenses).
-# Exit status: 0 all was counted, 1 something was skipped, 2 an error.
+# Installs the Debian packages that the build needs, builds libray and its examples into build/, runs five tasks, then
+# starts a cluster on this machine, a head and two workers, over which it runs them again and counts the words of all
+# files below the DIRs (default: /usr/share/doc and /usr/share/common-licenses), and stops it.
+# Exit status: 0 all was counted, 1 something in the DIRs was skipped, 2 an error. (Debian compresses some of its
+# documentation: what is skipped without DIRs is told, and no more.)
 set -u
 
-packages="gcc libc6-dev meson ninja-build pkg-config libuv1-dev uthash-dev"
+packages="gcc libc6-dev meson ninja-build pkg-config libuv1-dev uthash-dev libxxhash-dev libsodium-dev libnng-dev
+          libjansson-dev"
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 2
 build=$root/build
 
@@ -26,10 +29,10 @@ quietly()
 {
     log=$(mktemp) || exit 2
     "$@" >"$log" 2>&1
-    status=$?
-    [ $status -eq 0 ] || cat "$log" >&2
+    quiet_status=$?
+    [ $quiet_status -eq 0 ] || cat "$log" >&2
     rm -f "$log"
-    return $status
+    return $quiet_status
 }
 
 case ${1-} in
@@ -73,5 +76,52 @@ quietly ninja -C "$build" programs || fail "the build failed"
 say "five tasks: x * 2 for 0 to 4"
 "$build/examples/01_task" || fail "01_task failed"
 
-say "word count${*:+ of $*}"
-"$build/examples/20_wordcount" "$@"
+say "the same in worker processes, which may crash without harm"
+"$build/examples/01_task" --isolation process || fail "01_task --isolation process failed"
+
+say "a cluster: a head, which runs no tasks, and two workers, which load the functions of the examples"
+raylaunch=$build/launcher/raylaunch
+run=$(mktemp -d) || exit 2
+sessions=
+stop_cluster()
+{
+    for session in $sessions; do
+        "$raylaunch" stop --session "$session" || status=2
+    done
+    sessions=
+    rm -rf "$run"
+}
+trap stop_cluster EXIT
+trap 'exit 2' INT TERM
+
+# node COMMAND OPTION…: starts a node behind and notes its session.
+node()
+{
+    "$raylaunch" "$@" --daemon --address-file "$run/address" >"$run/output" || fail "raylaunch $1 failed"
+    cat "$run/output"
+    sessions="$(sed -n 's/.*raylaunch stop --session //p' "$run/output") $sessions" # the head goes last
+}
+node head --address 127.0.0.1:0 --num-cpus 0
+read -r address <"$run/address"
+for number in 1 2; do
+    node worker --address "$address" --load "$build/examples/01_task_functions.so" \
+        --load "$build/examples/20_wordcount_functions.so"
+done
+
+say "five tasks on the workers"
+RAY_ADDRESS=$address "$build/examples/01_task" || fail "01_task failed in the cluster"
+
+say "word count${*:+ of $*} on the workers, and the cluster's status meanwhile"
+RAY_ADDRESS=$address "$build/examples/20_wordcount" "$@" &
+counting=$!
+"$raylaunch" status --address "$address" || fail "raylaunch status failed"
+wait $counting
+status=$?
+
+say "stopping the cluster"
+stop_cluster
+
+for argument; do
+    [ "$argument" = --check ] || exit $status
+done
+[ $status -eq 1 ] || exit $status

@@ -6,11 +6,13 @@
 #define RAYI_API_H
 
 #include "raylet/raylet.h"
+#include "worker/worker.h"
 
 /* This thread's context in the current runtime; NULL: there is none (last error: NOT_INITIALIZED, SHUTDOWN, FORKED, …).
  */
 rayi_thread *rayi_enter(void);
 bool rayi_in_forked_child(void);
+const rayi_body *rayi_body_now(void);       /* of a thread that has entered: who answers */
 rayi_executor *rayi_current_executor(void); /* attached to; NULL: none */
 
 /* A failed ref with this thread's last error, also when there is no runtime. */

@@ -12,13 +12,13 @@ ray_cluster *ray_cluster_get(void)
 {
     rayi_thread *thread = rayi_enter();
 
-    return thread ? rayi_node_cluster(thread) : NULL;
+    return thread ? rayi_body_now()->cluster(thread) : NULL;
 }
 
 void ray_cluster_free(ray_cluster *cluster)
 {
     if (!rayi_in_forked_child())
-        rayi_cluster_free(cluster);
+        rayi_snapshot_free(cluster);
 }
 
 int ray_state(const char *query, ray_view *out)
@@ -28,7 +28,16 @@ int ray_state(const char *query, ray_view *out)
     if (!thread || !rayi_check_pointer(query, "ray_state", "a query") ||
         !rayi_check_pointer(out, "ray_state", "a place for the view"))
         return rayi_error_last_public()->code;
-    return rayi_node_query(thread, query, out);
+    return rayi_body_now()->query(thread, query, out);
+}
+
+int ray_node_drain(const char *node_id)
+{
+    rayi_thread *thread = rayi_enter();
+
+    if (!thread || !rayi_check_pointer(node_id, "ray_node_drain", "the id of a node"))
+        return rayi_error_last_public()->code;
+    return rayi_body_now()->drain(thread, node_id);
 }
 
 /* ---- placement groups ---- */
@@ -41,23 +50,25 @@ ray_placement_group *ray_placement_group_new(const char *const *bundles, size_t 
 
     if (!thread || !rayi_check_pointer((const void *)bundles, "ray_placement_group_new", "bundles"))
         return NULL;
-    return rayi_group_new(thread, bundles, count, rayi_full_options(options, &room, sizeof room));
+    return rayi_body_now()->group_new(thread, bundles, count, rayi_full_options(options, &room, sizeof room));
 }
 
 ray_placement_group *ray_placement_group_get(const char *name)
 {
     rayi_thread *thread = rayi_enter();
+    const char *own = thread && !name ? rayi_frame_context(thread)->group_id : NULL;
 
-    if (!thread || !rayi_check_pointer(name, "ray_placement_group_get", "a name"))
+    if (!thread || (!own && !rayi_check_pointer(name, "ray_placement_group_get",
+                                                "a name (NULL is for what runs in a placement group)")))
         return NULL;
-    return rayi_group_get(thread, name);
+    return rayi_body_now()->group_get(thread, name, own);
 }
 
 static bool check_group(rayi_thread *thread, ray_placement_group *group, const char *call)
 {
     if (!group)
         return rayi_check_pointer(group, call, "a placement group");
-    return rayi_check_ref(thread, rayi_group_record(group), call);
+    return rayi_check_ref(thread, rayi_body_now()->group_record(group), call);
 }
 
 ray_ref *ray_placement_group_ready(ray_placement_group *group)
@@ -66,7 +77,7 @@ ray_ref *ray_placement_group_ready(ray_placement_group *group)
 
     if (!thread || !check_group(thread, group, "ray_placement_group_ready"))
         return rayi_failed_ref();
-    return rayi_group_ready(thread, group);
+    return rayi_body_now()->group_ready(thread, group);
 }
 
 int ray_placement_group_remove(ray_placement_group *group)
@@ -75,12 +86,12 @@ int ray_placement_group_remove(ray_placement_group *group)
 
     if (!thread || !check_group(thread, group, "ray_placement_group_remove"))
         return rayi_error_last_public()->code;
-    return rayi_group_remove(thread, group);
+    return rayi_body_now()->group_remove(thread, group);
 }
 
 void ray_placement_group_release(ray_placement_group *group)
 {
-    rayi_drop(group ? rayi_group_record(group) : NULL);
+    rayi_drop(group ? rayi_body_now()->group_record(group) : NULL);
 }
 
 /* ---- key-value ---- */
@@ -100,7 +111,7 @@ int ray_kv_put(const char *key, const void *data, size_t size_bytes, unsigned fl
         return rayi_error_last_public()->code;
     if (flags & ~RAY_KV_NEW)
         return rayi_fail(RAY_ERR_ARGUMENT, "ray_kv_put: unknown flags 0x%x", flags);
-    return rayi_node_kv_put(thread, key, data, size_bytes, flags);
+    return rayi_body_now()->kv_put(thread, key, data, size_bytes, flags);
 }
 
 int ray_kv_get(const char *key, ray_view *out)
@@ -109,14 +120,14 @@ int ray_kv_get(const char *key, ray_view *out)
 
     if (!thread || !rayi_check_pointer(out, "ray_kv_get", "a place for the view"))
         return rayi_error_last_public()->code;
-    return rayi_node_kv_get(thread, key, out);
+    return rayi_body_now()->kv_get(thread, key, out);
 }
 
 int ray_kv_del(const char *key)
 {
     rayi_thread *thread = enter_with_key(key, "ray_kv_del");
 
-    return thread ? rayi_node_kv_del(thread, key) : rayi_error_last_public()->code;
+    return thread ? rayi_body_now()->kv_del(thread, key) : rayi_error_last_public()->code;
 }
 
 int ray_kv_list(const char *prefix, ray_view *out)
@@ -125,5 +136,5 @@ int ray_kv_list(const char *prefix, ray_view *out)
 
     if (!thread || !rayi_check_pointer(out, "ray_kv_list", "a place for the view"))
         return rayi_error_last_public()->code;
-    return rayi_node_kv_list(thread, prefix, out);
+    return rayi_body_now()->kv_list(thread, prefix, out);
 }

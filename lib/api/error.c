@@ -47,6 +47,13 @@ int ray_fail(const char *format, ...)
     return fail_task(&(ray_error){.message = message});
 }
 
+int ray_fail_again(bool again)
+{
+    rayi_thread *thread = rayi_enter();
+
+    return thread ? rayi_frame_fail_again(thread, again) : rayi_error_last_public()->code;
+}
+
 /* The task fails in any case: what is wrong with the call is told, and the payload left out. */
 int ray_fail_with(int user_code, const char *message, const void *payload, size_t payload_size)
 {

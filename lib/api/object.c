@@ -82,6 +82,19 @@ void ray_view_release(ray_view *view)
     *view = (ray_view){0};
 }
 
+int ray_view_retain(const ray_view *view, ray_view *out)
+{
+    rayi_thread *thread = rayi_enter();
+
+    if (!thread || !rayi_check_pointer(view, "ray_view_retain", "a view") ||
+        !rayi_check_pointer(out, "ray_view_retain", "a view to fill") ||
+        (view->pin && !rayi_check_ref(thread, view->pin, "ray_view_retain")))
+        return rayi_error_last_public()->code;
+    if (!view->pin)
+        return rayi_fail(RAY_ERR_ARGUMENT, "ray_view_retain: these bytes are not an object's: copy them");
+    return rayi_view_retain(thread, view, out);
+}
+
 ray_ref *ray_view_ref(const ray_view *view, size_t index)
 {
     rayi_thread *thread = rayi_enter();
@@ -160,7 +173,7 @@ int ray_object_publish(const char *name, ray_ref *ref, uint32_t copies)
     if (!thread || !rayi_check_pointer(name, "ray_object_publish", "a name") ||
         !rayi_check_ref(thread, ref, "ray_object_publish"))
         return rayi_error_last_public()->code;
-    return rayi_node_publish(thread, name, ref, copies);
+    return rayi_body_now()->publish(thread, name, ref, copies);
 }
 
 int ray_object_unpublish(const char *name)
@@ -169,7 +182,7 @@ int ray_object_unpublish(const char *name)
 
     if (!thread || !rayi_check_pointer(name, "ray_object_unpublish", "a name"))
         return rayi_error_last_public()->code;
-    return rayi_node_unpublish(thread, name);
+    return rayi_body_now()->unpublish(thread, name);
 }
 
 ray_ref *ray_object_lookup(const char *name)
@@ -178,7 +191,7 @@ ray_ref *ray_object_lookup(const char *name)
 
     if (!thread || !rayi_check_pointer(name, "ray_object_lookup", "a name"))
         return rayi_failed_ref();
-    return rayi_node_lookup(thread, name);
+    return rayi_body_now()->lookup(thread, name);
 }
 
 /* ---- waitsets ---- */

@@ -5,14 +5,23 @@
 #include "api/api.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#define WORKER_FAILED 71 /* exit codes: EX_OSERR, */
+#define CLUSTER_ENDED 69 /* EX_UNAVAILABLE */
+
+/* What a ray_config has that does not say its size: it may be of a program that was built when there was no more. */
+#define SIZE_OF_NONE offsetof(ray_config, timeline_tasks)
 
 typedef struct current {
     atomic_bool here; /* false: a forked child */
     _Atomic(rayi_node *) node;
     _Atomic(rayi_lane *) lane;
+    atomic_bool worker; /* of a node: there is no other one here */
 } current;
 
 static current nothing = {.here = true};
@@ -20,9 +29,15 @@ static _Atomic(current *) page = &nothing;
 
 static pthread_mutex_t life_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t life_changed = PTHREAD_COND_INITIALIZER;
+static _Atomic(const rayi_body *) body = &rayi_node_body;
 static unsigned inits;
 static bool stopping, was_running;
-static uint64_t ends; /* how many runtimes have ended */
+/* Who serves waits for one of these; the loop may not wait for life_lock, under which ray_init waits for the loop. */
+static pthread_mutex_t serve_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t serve_changed = PTHREAD_COND_INITIALIZER;
+static uint64_t ends;            /* how many runtimes have ended */
+static rayi_error *served_error; /* why the cluster has ended for this node */
+static bool served;              /* it has left, as it was asked to */
 
 static current *here(void)
 {
@@ -67,6 +82,11 @@ rayi_thread *rayi_enter(void)
     if (__builtin_expect(thread && thread->lane == atomic_load_explicit(&here()->lane, memory_order_acquire), 1))
         return thread;
     return attach();
+}
+
+const rayi_body *rayi_body_now(void)
+{
+    return atomic_load_explicit(&body, memory_order_relaxed); /* it changes before any thread can enter */
 }
 
 rayi_executor *rayi_current_executor(void)
@@ -174,6 +194,17 @@ static int make_page(void)
     return 0;
 }
 
+/* The node is out of its cluster: whoever serves it stops waiting. */
+static void on_ended(const rayi_error *why)
+{
+    pthread_mutex_lock(&serve_lock);
+    if (why && !served_error)
+        served_error = rayi_error_ref((rayi_error *)why);
+    served |= !why;
+    pthread_cond_broadcast(&serve_changed);
+    pthread_mutex_unlock(&serve_lock);
+}
+
 static int start(const ray_config *given)
 {
     ray_config config = {.size = sizeof config};
@@ -183,10 +214,10 @@ static int start(const ray_config *given)
     if (r < 0)
         return r;
     if (given) {
-        memcpy(&config, given, given->size ? RAYI_MIN(given->size, sizeof config) : sizeof config);
+        memcpy(&config, given, given->size ? RAYI_MIN(given->size, sizeof config) : SIZE_OF_NONE);
         config.size = sizeof config;
     }
-    r = rayi_node_new(&config, &node);
+    r = rayi_node_new(&config, on_ended, &node);
     if (r < 0)
         return r;
     was_running = true;
@@ -196,13 +227,54 @@ static int start(const ray_config *given)
     return 0;
 }
 
+/* A process that a node has started: it serves, and ends. Nobody but the node hears why it cannot. */
+static void become_worker(const ray_config *config)
+{
+    rayi_executor *executor;
+
+    if (make_page() < 0 || rayi_worker_start(config, &executor) < 0) {
+        dprintf(STDERR_FILENO, "libray: this worker process cannot serve its node: %s\n",
+                rayi_error_last_public()->message);
+        _exit(WORKER_FAILED);
+    }
+    was_running = true;
+    inits = 1;
+    atomic_store(&body, &rayi_worker_body);
+    atomic_store(&here()->worker, true);
+    atomic_store(&here()->lane, rayi_executor_lane(executor));
+    pthread_mutex_unlock(&life_lock);
+    exit(rayi_worker_run());
+}
+
 static bool in_task(void)
 {
     return rayi_self && rayi_self->frame;
 }
 
+/* The environment alone makes a program serve; one that asks for the role itself calls ray_serve as well. */
+static bool was_told_to_serve(const ray_config *config)
+{
+    const char *role = getenv("RAY_ROLE");
+
+    return (!config || config->role == RAY_ROLE_AUTO) && role && strcmp(role, "worker") == 0;
+}
+
+/* The program never gets control: nobody but who started it hears why the cluster has ended. */
+static _Noreturn void serve_and_exit(void)
+{
+    int status = 0;
+
+    if (ray_serve() < 0) {
+        dprintf(STDERR_FILENO, "libray: this worker has left its cluster: %s\n", rayi_error_last_public()->message);
+        status = CLUSTER_ENDED;
+    }
+    (void)ray_shutdown();
+    exit(status);
+}
+
 int ray_init(const ray_config *config)
 {
+    bool serves = false;
     int r = 0;
 
     if (rayi_in_forked_child())
@@ -214,19 +286,23 @@ int ray_init(const ray_config *config)
         pthread_cond_wait(&life_changed, &life_lock);
     if (stopping)
         r = rayi_fail(RAY_ERR_SHUTDOWN, "ray_init: the runtime that runs this task is being shut down");
+    else if (inits == 0 && rayi_worker_is_one())
+        become_worker(config);
     else if (inits == 0)
-        r = start(config);
+        serves = (r = start(config)) == 0 && was_told_to_serve(config);
     else if (config)
         r = rayi_fail(RAY_ERR_ALREADY_INITIALIZED, "ray_init: a runtime runs already; ray_init(NULL) joins it");
     else
         inits++;
     pthread_mutex_unlock(&life_lock);
+    if (serves)
+        serve_and_exit();
     return r;
 }
 
 bool ray_is_initialized(void)
 {
-    return atomic_load(&here()->node) != NULL;
+    return atomic_load(&here()->node) != NULL || atomic_load(&here()->worker);
 }
 
 /* ---- end ---- */
@@ -244,7 +320,13 @@ static void stop(void)
     atomic_store(&here()->lane, NULL);
     rayi_node_close(node);
     stopping = false;
+    pthread_mutex_lock(&serve_lock);
+    rayi_error_unref(served_error);
+    served_error = NULL;
+    served = false;
     ends++;
+    pthread_cond_broadcast(&serve_changed);
+    pthread_mutex_unlock(&serve_lock);
     pthread_cond_broadcast(&life_changed);
 }
 
@@ -259,7 +341,7 @@ int ray_shutdown(void)
     pthread_mutex_lock(&life_lock);
     while (stopping)
         pthread_cond_wait(&life_changed, &life_lock);
-    if (inits == 1) {
+    if (inits == 1 && !atomic_load(&here()->worker)) { /* a worker process ends when its node says so */
         inits = 0;
         stop();
         rayi_error_settle_last();
@@ -270,20 +352,28 @@ int ray_shutdown(void)
     return r;
 }
 
+int ray_template_fork(void)
+{
+    return rayi_worker_template_fork();
+}
+
 int ray_serve(void)
 {
     uint64_t end;
+    int r = 0;
 
     if (!rayi_enter())
         return rayi_error_last_public()->code;
     if (in_task())
         return rayi_fail(RAY_ERR_NOT_HERE, "ray_serve waits for the end of the runtime: a task cannot call it");
-    pthread_mutex_lock(&life_lock);
+    pthread_mutex_lock(&serve_lock);
     end = ends;
-    while (ends == end && (stopping || inits > 0))
-        pthread_cond_wait(&life_changed, &life_lock);
-    pthread_mutex_unlock(&life_lock);
-    return 0;
+    while (ends == end && !served_error && !served)
+        pthread_cond_wait(&serve_changed, &serve_lock);
+    if (ends == end && served_error)
+        r = rayi_error_set_last(rayi_error_ref(served_error));
+    pthread_mutex_unlock(&serve_lock);
+    return r;
 }
 
 /* ---- settings of the process ---- */

@@ -15,6 +15,21 @@ int ray_register_struct(ray_struct *description)
     return rayi_struct_register(rayi_current_executor(), description);
 }
 
+int ray_function_set(ray_function *function, const ray_function_options *options)
+{
+    ray_function_options room;
+
+    if (rayi_in_forked_child())
+        return rayi_fail(RAY_ERR_FORKED, "ray_function_set in a forked child");
+    if (!rayi_check_pointer(function, "ray_function_set", "a function") ||
+        !rayi_check_pointer(options, "ray_function_set", "options"))
+        return RAY_ERR_ARGUMENT;
+    options = rayi_full_options(options, &room, sizeof room);
+    if ((unsigned)options->isolation > RAY_ISOLATION_PROCESS)
+        return rayi_fail(RAY_ERR_ARGUMENT, "ray_function_set: unknown isolation %d", (int)options->isolation);
+    return rayi_function_set(rayi_current_executor(), function, options);
+}
+
 ray_function *ray_function_get(const char *name)
 {
     rayi_thread *thread = rayi_enter();
@@ -116,7 +131,7 @@ ray_actor *ray_actor_get(const char *name)
 
     if (!thread || !rayi_check_pointer(name, "ray_actor_get", "a name"))
         return NULL;
-    return rayi_node_find_actor(thread, name);
+    return rayi_body_now()->find_actor(thread, name);
 }
 
 ray_actor *ray_actor_self(void)
@@ -182,4 +197,14 @@ int ray_actor_exit(void)
     rayi_thread *thread = rayi_enter();
 
     return thread ? rayi_actor_exit(thread) : rayi_error_last_public()->code;
+}
+
+int ray_actor_threads(uint32_t most)
+{
+    rayi_thread *thread = rayi_enter();
+
+    if (!thread)
+        return rayi_error_last_public()->code;
+    return most ? rayi_actor_threads(thread, most)
+                : rayi_fail(RAY_ERR_ARGUMENT, "ray_actor_threads: an actor needs a thread, got 0");
 }

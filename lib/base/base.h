@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/sum.h"
 #include "base/text.h"
 
 /* The struct that holds a given member. */

@@ -75,13 +75,13 @@ rayi_error *rayi_error_plain(int code)
 static rayi_error *make(const ray_error *about)
 {
     size_t message = strlen(about->message), function = about->function ? strlen(about->function) : 0;
-    size_t node = about->node_id ? strlen(about->node_id) : 0;
+    size_t node = about->node_id ? strlen(about->node_id) : 0, output = about->output ? strlen(about->output) : 0;
     rayi_error *error;
     char *at;
 
     if (message > RAYI_MESSAGE_MAX)
         message = utf8_cut(about->message, RAYI_MESSAGE_MAX);
-    error = rayi_alloc(sizeof *error + about->payload_size + message + function + node + 3);
+    error = rayi_alloc(sizeof *error + about->payload_size + message + function + node + output + 4);
     if (!error)
         return rayi_error_plain(RAY_ERR_NO_MEMORY);
     atomic_init(&error->refs, 1);
@@ -97,6 +97,8 @@ static rayi_error *make(const ray_error *about)
         error->about.function = place(&at, about->function, function);
     if (about->node_id)
         error->about.node_id = place(&at, about->node_id, node);
+    if (about->output)
+        error->about.output = place(&at, about->output, output);
     return error;
 }
 

@@ -34,6 +34,13 @@ void rayi_log(ray_log_level level, const char *event, const char *node_id, const
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    rayi_log_text(level, event, node_id, message);
+}
+
+void rayi_log_text(ray_log_level level, const char *event, const char *node_id, const char *message)
+{
+    if (!rayi_log_wants(level))
+        return;
     log_fn(log_arg,
            &(ray_log_event){
                .size = sizeof(ray_log_event), .level = level, .event = event, .message = message, .node_id = node_id});

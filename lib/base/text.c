@@ -74,20 +74,40 @@ void rayi_text_printf(rayi_text *text, const char *format, ...)
     va_end(again);
 }
 
+/* Bytes of the character that begins there, 0: it is no valid UTF-8. */
+static size_t character(const char *at)
+{
+    const unsigned char *c = (const unsigned char *)at;
+    size_t size = c[0] < 0x80 ? 1 : c[0] < 0xc2 ? 0 : c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : c[0] < 0xf5 ? 4 : 0;
+
+    for (size_t i = 1; i < size; i++)
+        if ((c[i] & 0xc0) != 0x80)
+            return 0;
+    if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] >= 0xa0) || (c[0] == 0xf0 && c[1] < 0x90) ||
+        (c[0] == 0xf4 && c[1] >= 0x90))
+        return 0;
+    return size;
+}
+
 void rayi_text_add_json(rayi_text *text, const char *words)
 {
+    size_t size;
+
     if (!words) {
         rayi_text_add(text, "null");
         return;
     }
     rayi_text_add(text, "\"");
-    for (const char *c = words; *c; c++) {
+    for (const char *c = words; *c; c += size ? size : 1) {
+        size = character(c);
         if (*c == '"' || *c == '\\')
             rayi_text_printf(text, "\\%c", *c);
         else if ((unsigned char)*c < 0x20)
             rayi_text_printf(text, "\\u%04x", (unsigned)(unsigned char)*c);
+        else if (size > 0)
+            rayi_text_add_bytes(text, c, size);
         else
-            rayi_text_add_bytes(text, c, 1);
+            rayi_text_add(text, "\xef\xbf\xbd"); /* U+FFFD */
     }
     rayi_text_add(text, "\"");
 }

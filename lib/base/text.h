@@ -16,6 +16,7 @@ void rayi_text_fini(rayi_text *text);
 void rayi_text_add(rayi_text *text, const char *words);
 void rayi_text_add_bytes(rayi_text *text, const void *bytes, size_t size_bytes);
 void rayi_text_printf(rayi_text *text, const char *format, ...) RAY_PRINTF(2, 3);
-void rayi_text_add_json(rayi_text *text, const char *words); /* quoted and escaped; NULL becomes null */
+void rayi_text_add_json(rayi_text *text, const char *words); /* quoted and escaped, what is no UTF-8
+                                                                replaced; NULL becomes null */
 
 #endif

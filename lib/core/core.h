@@ -1,5 +1,5 @@
 /* core: the ledger of tasks that others must know of (they wait for something, may be tried again, have a deadline),
- * and the life of actors. A brain: events in, actions out.
+ * the life of actors, and lineage. A brain: events in, actions out.
  *
  * Invariants: an entry gets exactly one END; a GIVE_BACK answers each grant; nothing is submitted while it is submitted
  * or granted. Calls that return int fail with RAY_ERR_NO_MEMORY and then have changed nothing; the others cannot fail.
@@ -9,11 +9,13 @@
 
 #include "base/base.h"
 #include "core/actor.h"
+#include "core/lineage.h"
 
 typedef struct rayi_ledger rayi_ledger;
 
 /*  HELD ──ready──▶ WAITING ──granted──▶ GRANTED ──finished──▶ ENDED
- *                     ▲────────── try again ───────┘
+ *   ▲                 ▲──── try again, returned ────┤
+ *   └───────────────────── missing ─────────────────┘
  *  stopped, or the deadline over: HELD, WAITING ──▶ ENDED; of a granted one it is remembered until it finishes. */
 typedef enum rayi_ledger_state {
     RAYI_LEDGER_HELD,    /* arguments missing */
@@ -25,11 +27,16 @@ typedef enum rayi_ledger_state {
 typedef enum rayi_outcome {
     RAYI_OUTCOME_OK,
     RAYI_OUTCOME_FAILED,    /* by the user's function; tried again only with retry_failures */
+    RAYI_OUTCOME_AGAIN,     /* the same, and it asked to be tried again itself, with or without */
     RAYI_OUTCOME_CRASHED,   /* what ran it broke; tried again while retries are left */
     RAYI_OUTCOME_CANCELLED, /* never tried again, as the rest */
     RAYI_OUTCOME_EXPIRED,   /* RAY_ERR_DEADLINE */
     RAYI_OUTCOME_REFUSED,   /* by the scheduler, or an argument failed: the body knows the error */
 } rayi_outcome;
+
+/* Is there another try after this outcome? asked_to_stop: it was cancelled, or its deadline is over. Counts *retries
+ * (-1: for ever) down. A pure function, for whoever keeps the state. */
+bool rayi_outcome_tries_again(rayi_outcome outcome, bool asked_to_stop, bool retry_failures, int32_t *retries);
 
 typedef struct rayi_ledger_options {
     bool held; /* until rayi_ledger_ready */
@@ -50,6 +57,10 @@ void rayi_ledger_granted(rayi_ledger *ledger, uint64_t id); /* WAITING: the sche
 /* GRANTED: this try is over. Of one that was cancelled or has expired meanwhile any failure becomes that outcome; a
  * success stays one. */
 void rayi_ledger_finished(rayi_ledger *ledger, uint64_t id, rayi_outcome outcome);
+/* GRANTED: it has not started where it was to run, and waits again; that was no try. */
+void rayi_ledger_returned(rayi_ledger *ledger, uint64_t id);
+/* GRANTED: an argument was lost before it started; that was no try. It is HELD until rayi_ledger_ready. */
+void rayi_ledger_missing(rayi_ledger *ledger, uint64_t id);
 /* HELD or WAITING: it cannot run (REFUSED). The scheduler does not have it. */
 void rayi_ledger_refused(rayi_ledger *ledger, uint64_t id);
 /* HELD, WAITING: ends as CANCELLED. GRANTED: is not tried again; the body asks the running one. False: unknown, or

@@ -31,7 +31,7 @@ struct rayi_ledger {
 
 /* ---- the state machine ---- */
 
-typedef enum ledger_event { READY, GRANTED, TRY_AGAIN, END } ledger_event;
+typedef enum ledger_event { READY, GRANTED, TRY_AGAIN, MISSING, END } ledger_event;
 
 static rayi_ledger_state next_state(rayi_ledger_state state, ledger_event event)
 {
@@ -43,8 +43,8 @@ static rayi_ledger_state next_state(rayi_ledger_state state, ledger_event event)
         RAYI_ASSERT(event == GRANTED || event == END);
         return event == GRANTED ? RAYI_LEDGER_GRANTED : RAYI_LEDGER_ENDED;
     case RAYI_LEDGER_GRANTED:
-        RAYI_ASSERT(event == TRY_AGAIN || event == END);
-        return event == TRY_AGAIN ? RAYI_LEDGER_WAITING : RAYI_LEDGER_ENDED;
+        RAYI_ASSERT(event == TRY_AGAIN || event == MISSING || event == END);
+        return event == TRY_AGAIN ? RAYI_LEDGER_WAITING : event == MISSING ? RAYI_LEDGER_HELD : RAYI_LEDGER_ENDED;
     case RAYI_LEDGER_ENDED:
         break;
     }
@@ -266,20 +266,27 @@ void rayi_ledger_refused(rayi_ledger *ledger, uint64_t id)
     end(ledger, e, RAYI_OUTCOME_REFUSED, 0);
 }
 
-static bool may_try_again(const entry *e, rayi_outcome outcome)
+bool rayi_outcome_tries_again(rayi_outcome outcome, bool asked_to_stop, bool retry_failures, int32_t *retries)
 {
+    if (*retries == 0 || asked_to_stop)
+        return false;
     switch (outcome) {
     case RAYI_OUTCOME_FAILED:
-        return e->retry_failures && e->retries_left != 0;
+        if (!retry_failures)
+            return false;
+        break;
+    case RAYI_OUTCOME_AGAIN:
     case RAYI_OUTCOME_CRASHED:
-        return e->retries_left != 0;
+        break;
     case RAYI_OUTCOME_OK:
     case RAYI_OUTCOME_CANCELLED:
     case RAYI_OUTCOME_EXPIRED:
     case RAYI_OUTCOME_REFUSED:
         return false;
     }
-    RAYI_ASSERT(!"there are six outcomes");
+    if (*retries > 0)
+        --*retries;
+    return true;
 }
 
 /* What became of a try, seen from what was asked for meanwhile. */
@@ -295,15 +302,37 @@ void rayi_ledger_finished(rayi_ledger *ledger, uint64_t id, rayi_outcome outcome
     entry *e = find(ledger, id);
     RAYI_ASSERT(e && e->state == RAYI_LEDGER_GRANTED);
     outcome = settle(e, outcome);
-    if (!may_try_again(e, outcome)) {
+    if (!rayi_outcome_tries_again(outcome, e->cancelled || e->expired, e->retry_failures, &e->retries_left)) {
         end(ledger, e, outcome, BIT(RAYI_LEDGER_GIVE_BACK));
         return;
     }
     go(ledger, e, TRY_AGAIN);
     e->attempt++;
-    if (e->retries_left > 0)
-        e->retries_left--;
     set_todo(ledger, e, BIT(RAYI_LEDGER_GIVE_BACK) | BIT(RAYI_LEDGER_RETRY) | BIT(RAYI_LEDGER_SUBMIT));
+}
+
+void rayi_ledger_returned(rayi_ledger *ledger, uint64_t id)
+{
+    entry *e = find(ledger, id);
+    RAYI_ASSERT(e && e->state == RAYI_LEDGER_GRANTED);
+    if (e->cancelled || e->expired) {
+        end(ledger, e, settle(e, RAYI_OUTCOME_CANCELLED), BIT(RAYI_LEDGER_GIVE_BACK));
+        return;
+    }
+    go(ledger, e, TRY_AGAIN);
+    set_todo(ledger, e, BIT(RAYI_LEDGER_GIVE_BACK) | BIT(RAYI_LEDGER_RETRY) | BIT(RAYI_LEDGER_SUBMIT));
+}
+
+void rayi_ledger_missing(rayi_ledger *ledger, uint64_t id)
+{
+    entry *e = find(ledger, id);
+    RAYI_ASSERT(e && e->state == RAYI_LEDGER_GRANTED);
+    if (e->cancelled || e->expired) {
+        end(ledger, e, settle(e, RAYI_OUTCOME_CANCELLED), BIT(RAYI_LEDGER_GIVE_BACK));
+        return;
+    }
+    go(ledger, e, MISSING);
+    set_todo(ledger, e, BIT(RAYI_LEDGER_GIVE_BACK));
 }
 
 bool rayi_ledger_cancel(rayi_ledger *ledger, uint64_t id)

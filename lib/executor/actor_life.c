@@ -13,11 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static ray_actor *actor_of(rayi_mailbox *mailbox)
-{
-    return (ray_actor *)mailbox;
-}
-
 /* ---- lives ---- */
 
 static rayi_life *life_new(size_t size_bytes)
@@ -56,7 +51,7 @@ void rayi_call_ended(rayi_task *call)
 {
     ray_actor *actor = rayi_actor_of_call(call);
 
-    if (actor->max_pending_calls)
+    if (actor && actor->max_pending_calls) /* a stand-in has no mailbox */
         atomic_fetch_sub_explicit(&actor->num_calls, 1, memory_order_relaxed);
 }
 
@@ -70,19 +65,19 @@ rayi_error *rayi_actor_death(ray_actor *actor)
     return cause ? cause : rayi_error_plain(RAY_ERR_ACTOR_DIED);
 }
 
-static void fail_waiting(rayi_thread *thread, ray_actor *actor)
+void rayi_actor_fail_waiting(rayi_thread *thread, ray_actor *actor)
 {
-    rayi_task *call = rayi_mailbox_take_waiting(&actor->mailbox), *next;
+    rayi_task *call, *next;
 
-    for (; call; call = next) {
-        next = (rayi_task *)call->head.next;
-        if (rayi_record_claim(&call->head)) {
-            rayi_task_fail(thread, call,
-                           rayi_lane_stopping(thread->lane) ? rayi_error_shutdown() : rayi_actor_death(actor));
-        } else {
-            rayi_record_unref(thread, &call->head);
+    for (uint32_t i = 0; i <= actor->num_groups; i++)
+        for (call = rayi_mailbox_take_waiting(rayi_actor_mailbox(actor, i)); call; call = next) {
+            next = (rayi_task *)call->head.next;
+            if (rayi_record_claim(&call->head))
+                rayi_task_fail(thread, call,
+                               rayi_lane_stopping(thread->lane) ? rayi_error_shutdown() : rayi_actor_death(actor));
+            else
+                rayi_record_unref(thread, &call->head);
         }
-    }
 }
 
 static bool runs_again(rayi_task *call)
@@ -102,17 +97,33 @@ static bool runs_never_again(rayi_task *call)
     return false;
 }
 
+static rayi_error *died_under_way(rayi_thread *thread, rayi_task *call, const rayi_error *why)
+{
+    ray_error about = why ? *rayi_error_public(why) : (ray_error){0};
+    /* Of a crash (it has a pid), and with another life to come. */
+    rayi_actor_state state = atomic_load(&rayi_actor_of_call(call)->state);
+    bool lives_on = about.pid != 0 && state != RAYI_ACTOR_DEAD && state != RAYI_ACTOR_ENDING;
+    char message[RAYI_MESSAGE_MAX + 1];
+
+    snprintf(message, sizeof message, "%s was under way when its actor died; it may have run in part: %s",
+             rayi_task_name(call), why ? about.message : "it was killed");
+    about.size = sizeof about;
+    about.code = lives_on ? RAY_ERR_ACTOR_UNAVAILABLE : RAY_ERR_ACTOR_DIED;
+    about.message = message;
+    about.function = rayi_task_name(call);
+    about.node_id = rayi_executor_of(thread)->node_id;
+    return rayi_error_copy(&about);
+}
+
 /* Ends calls that were taken from their runners. Their arguments go with them, when they have returned. */
-static void fail_taken(rayi_thread *thread, rayi_task *call)
+static void fail_taken(rayi_thread *thread, rayi_task *call, const rayi_error *why)
 {
     rayi_task *next;
     rayi_error *error;
 
     for (; call; call = next) {
         next = (rayi_task *)call->head.next;
-        error =
-            rayi_error_new(RAY_ERR_ACTOR_DIED, rayi_task_name(call), rayi_executor_of(thread)->node_id,
-                           "%s was under way when its actor was killed; it may have run in part", rayi_task_name(call));
+        error = died_under_way(thread, call, why);
         rayi_task_fail(thread, call, error);
     }
 }
@@ -139,19 +150,33 @@ static void tell_ready(rayi_thread *thread, ray_actor *actor)
 static void run_fini(rayi_thread *thread, ray_actor *actor)
 {
     rayi_life *l = life_ref(actor);
+    rayi_result result = {0};
+    uint64_t small[3] = {0}; /* a language's may have a result, which nobody wants */
     rayi_frame run;
     ray_frame frame = {.size = sizeof frame, .self = l ? l->self : NULL};
 
     if (l && actor->fini) {
         frame.function = actor->fini->record;
         frame.name = actor->fini->name;
+        frame.result = (ray_value){.kind = actor->fini->result.kind, .size = actor->fini->result.size, .data = small};
         rayi_frame_enter(thread, &run, NULL, actor, 0);
         actor->fini->record->call(&frame);
+        rayi_result_take(thread, &actor->fini->result, small, &result);
+        rayi_result_drop(thread, &result);
         rayi_frame_leave(thread, &run);
         rayi_error_unref(run.failure);
     }
     rayi_life_unref(l);
     rayi_actor_apply(thread, actor, RAYI_ACTOR_FINI_DONE, 0, NULL);
+}
+
+static bool busy(ray_actor *actor)
+{
+    bool any = atomic_load(&actor->num_away) > 0;
+
+    for (uint32_t i = 0; i <= actor->num_groups && !any; i++)
+        any = rayi_mailbox_busy(rayi_actor_mailbox(actor, i));
+    return any;
 }
 
 /* fini waits until the calls under way have returned. */
@@ -160,11 +185,15 @@ static void maybe_fini(rayi_thread *thread, ray_actor *actor)
     bool due;
 
     pthread_mutex_lock(&actor->lock);
-    due = actor->fini_due && !rayi_mailbox_busy(&actor->mailbox);
+    due = actor->fini_due && !busy(actor);
     if (due)
         actor->fini_due = false;
     pthread_mutex_unlock(&actor->lock);
-    if (due)
+    if (due && rayi_actor_is_elsewhere(actor) && (actor->fini || actor->class->abroad)) /* there may be one, there */
+        rayi_executor_of(thread)->hooks->actor_fini(thread, actor);
+    else if (due && rayi_actor_is_elsewhere(actor))
+        rayi_actor_fini_ran(thread, actor);
+    else if (due)
         run_fini(thread, actor);
 }
 
@@ -185,36 +214,113 @@ void rayi_actor_stop_waiting(rayi_thread *thread, ray_actor *actor)
         rayi_task_ready(thread, actor->creation);
 }
 
+/* Lets runners look at every queue. One feeds a worker process, which has the threads that concurrency needs. */
+void rayi_actor_poke_all(rayi_thread *thread, ray_actor *actor)
+{
+    for (uint32_t i = 0; i <= actor->num_groups; i++)
+        rayi_mailbox_poke(thread, rayi_actor_mailbox(actor, i),
+                          rayi_actor_is_elsewhere(actor) ? 1
+                          : i                            ? actor->groups[i - 1].concurrency
+                                                         : actor->max_concurrency);
+}
+
+/* The calls under way that are not to run again. */
+static rayi_task *take_running(ray_actor *actor, bool (*again)(rayi_task *call))
+{
+    rayi_task *taken = NULL, *more, *next;
+
+    for (uint32_t i = 0; i <= actor->num_groups; i++)
+        for (more = rayi_mailbox_take_running(rayi_actor_mailbox(actor, i), again); more; more = next) {
+            next = (rayi_task *)more->head.next;
+            more->head.next = taken ? &taken->head : NULL;
+            taken = more;
+        }
+    return taken;
+}
+
+/* Calls that were in a worker process: those that had not been started, or may run again, go back to the head of the
+ * queue in their order, unless the actor is dead; the rest is for the caller to fail. */
+static rayi_task *take_away(rayi_thread *thread, ray_actor *actor, bool dead)
+{
+    rayi_task *call = rayi_executor_of(thread)->hooks->actor_take(thread, actor, true), *next, *back = NULL,
+              *taken = NULL;
+
+    for (; call; call = next) {
+        bool started = atomic_load(&call->head.state) & RAYI_TAKEN;
+        next = (rayi_task *)call->head.next;
+        (void)rayi_actor_came_back(actor, call->mailbox);
+        atomic_fetch_and(&call->head.state, ~(unsigned)RAYI_TAKEN); /* nobody works on its arguments any more */
+        if (!dead && (!started || runs_again(call))) {
+            call->head.next = (rayi_record *)back;
+            back = call;
+        } else {
+            call->head.next = (rayi_record *)taken;
+            taken = call;
+        }
+    }
+    for (; back; back = next) {
+        next = (rayi_task *)back->head.next;
+        rayi_mailbox_put_back(back->mailbox, back);
+    }
+    return taken;
+}
+
+/* Of an actor that ends: what its process has not started fails as what is in the queue does. */
+static void fail_unstarted(rayi_thread *thread, ray_actor *actor)
+{
+    rayi_task *call = rayi_executor_of(thread)->hooks->actor_take(thread, actor, false), *next;
+
+    for (; call; call = next) {
+        next = (rayi_task *)call->head.next;
+        (void)rayi_actor_came_back(actor, call->mailbox);
+        rayi_task_fail(thread, call, rayi_actor_death(actor));
+    }
+}
+
 /* Does what a step asks for, in the order of its bits. */
-static void perform(rayi_thread *thread, ray_actor *actor, unsigned todo, rayi_task *taken)
+static void perform(rayi_thread *thread, ray_actor *actor, unsigned todo, rayi_task *taken, const rayi_error *why)
 {
     const rayi_executor_hooks *hooks = rayi_executor_of(thread)->hooks;
     bool dead = atomic_load(&actor->state) == RAYI_ACTOR_DEAD;
+    void *host;
 
+    if ((todo & RAYI_ACTOR_FAIL_RUNNING) && rayi_actor_is_elsewhere(actor))
+        hooks->actor_end(thread, actor);
     if (todo & RAYI_ACTOR_FAIL_RUNNING) {
-        fail_taken(thread, taken);
+        fail_taken(thread, taken, why);
         drop_life(actor);
     }
+    if ((todo & RAYI_ACTOR_FAIL_CALLS) && rayi_actor_is_elsewhere(actor))
+        fail_unstarted(thread, actor);
     if (todo & RAYI_ACTOR_FAIL_CALLS) {
-        fail_waiting(thread, actor);
+        rayi_actor_fail_waiting(thread, actor);
         tell_ready(thread, actor);
-        rayi_mailbox_poke(thread, &actor->mailbox, actor->max_concurrency); /* what comes later fails there */
+        rayi_actor_poke_all(thread, actor); /* what comes later fails there */
     }
     if (todo & RAYI_ACTOR_RUN_FINI)
         maybe_fini(thread, actor);
     if (dead && todo) {
+        if (rayi_actor_is_elsewhere(actor))
+            hooks->actor_end(thread, actor);
         drop_life(actor);
         rayi_actor_stop_waiting(thread, actor);
         hooks->unplace(thread, actor);
+        host = atomic_exchange(&actor->host, NULL);
+        if (host)
+            hooks->hosted_died(thread, host);
     }
     /* On this one node an actor keeps its place from life to life. */
     if (todo & RAYI_ACTOR_SUBMIT)
         rayi_actor_apply(thread, actor, RAYI_ACTOR_GRANTED, 0, NULL);
-    if (todo & RAYI_ACTOR_RUN_CONSTRUCTOR)
+    if ((todo & RAYI_ACTOR_RUN_CONSTRUCTOR) && rayi_actor_is_elsewhere(actor)) {
+        if (!rayi_actor_begins_later(actor))
+            hooks->actor_begin(thread, actor, actor->restarts + 1);
+    } else if (todo & RAYI_ACTOR_RUN_CONSTRUCTOR) {
         rayi_mailbox_poke(thread, &actor->mailbox, 1);
+    }
     if (todo & RAYI_ACTOR_RUN_CALLS) {
         tell_ready(thread, actor);
-        rayi_mailbox_poke(thread, &actor->mailbox, actor->max_concurrency);
+        rayi_actor_poke_all(thread, actor);
     }
 }
 
@@ -223,6 +329,7 @@ void rayi_actor_apply(rayi_thread *thread, ray_actor *actor, rayi_actor_event ev
 {
     rayi_actor_state before;
     rayi_actor_step step = {0};
+    rayi_error *why = cause ? rayi_error_ref(cause) : NULL;
     rayi_task *taken = NULL;
     bool stale;
 
@@ -238,9 +345,10 @@ void rayi_actor_apply(rayi_thread *thread, ray_actor *actor, rayi_actor_event ev
             actor->restarts++;
         if (step.todo & RAYI_ACTOR_RUN_FINI)
             actor->fini_due = true;
-        if (step.todo & RAYI_ACTOR_FAIL_RUNNING) /* before a running call can see that it is over, and return */
-            taken = rayi_mailbox_take_running(&actor->mailbox,
-                                              step.state == RAYI_ACTOR_DEAD ? runs_never_again : runs_again);
+        if ((step.todo & RAYI_ACTOR_FAIL_RUNNING) && rayi_actor_is_elsewhere(actor))
+            taken = take_away(thread, actor, step.state == RAYI_ACTOR_DEAD);
+        else if (step.todo & RAYI_ACTOR_FAIL_RUNNING) /* before a running call can see that it is over, and return */
+            taken = take_running(actor, step.state == RAYI_ACTOR_DEAD ? runs_never_again : runs_again);
         if (!actor->cause && (step.state == RAYI_ACTOR_DEAD || step.state == RAYI_ACTOR_ENDING)) {
             actor->cause = cause;
             cause = NULL;
@@ -250,7 +358,8 @@ void rayi_actor_apply(rayi_thread *thread, ray_actor *actor, rayi_actor_event ev
     pthread_mutex_unlock(&actor->lock);
     rayi_error_unref(cause);
     if (!stale)
-        perform(thread, actor, step.todo, taken);
+        perform(thread, actor, step.todo, taken, why);
+    rayi_error_unref(why);
 }
 
 rayi_error *rayi_actor_died(ray_actor *actor, const char *why)
@@ -262,12 +371,48 @@ rayi_error *rayi_actor_died(ray_actor *actor, const char *why)
 
 /* ---- serving ---- */
 
+/* The death of an actor whose constructor failed, with the payload of that failure: a language's own exception. */
+static rayi_error *died_of(ray_actor *actor, const rayi_error *failure)
+{
+    const ray_error *told = rayi_error_public(failure);
+    char why[RAYI_MESSAGE_MAX + 1];
+    rayi_error *plain, *died;
+    ray_error about;
+
+    snprintf(why, sizeof why, "its constructor failed: %s", told->message);
+    plain = rayi_actor_died(actor, why);
+    about = *rayi_error_public(plain);
+    about.user_code = told->user_code;
+    about.payload = told->payload;
+    about.payload_size = told->payload_size;
+    died = rayi_error_copy(&about);
+    rayi_error_unref(plain);
+    return died;
+}
+
+/* Its constructor has ended in this. */
+static void constructed(rayi_thread *thread, ray_actor *actor, uint32_t number, rayi_result *result)
+{
+    rayi_error *cause;
+
+    if (!result->error) {
+        rayi_actor_apply(thread, actor, RAYI_ACTOR_CONSTRUCTED, number, NULL);
+        if (result->exits)
+            rayi_actor_apply(thread, actor, RAYI_ACTOR_EXIT, number,
+                             rayi_actor_died(actor, "it has called ray_actor_exit"));
+        rayi_result_drop(thread, result);
+        return;
+    }
+    cause = rayi_error_code(result->error) == RAY_ERR_SHUTDOWN ? rayi_error_ref(result->error)
+                                                               : died_of(actor, result->error);
+    rayi_result_drop(thread, result);
+    rayi_actor_apply(thread, actor, RAYI_ACTOR_CONSTRUCTOR_FAILED, number, cause);
+}
+
 static void construct(rayi_thread *thread, ray_actor *actor, uint32_t number)
 {
     rayi_life *l = life_new(actor->class->record->state_size);
     rayi_result result = {0};
-    rayi_error *cause;
-    char why[RAYI_MESSAGE_MAX + 1];
 
     if (l) {
         rayi_life *old;
@@ -285,23 +430,12 @@ static void construct(rayi_thread *thread, ray_actor *actor, uint32_t number)
     pthread_mutex_lock(&actor->lock);
     actor->constructing = false;
     pthread_mutex_unlock(&actor->lock);
-    if (!result.error) {
-        rayi_actor_apply(thread, actor, RAYI_ACTOR_CONSTRUCTED, number, NULL);
-        if (result.exits)
-            rayi_actor_apply(thread, actor, RAYI_ACTOR_EXIT, number,
-                             rayi_actor_died(actor, "it has called ray_actor_exit"));
-        return;
-    }
-    snprintf(why, sizeof why, "its constructor failed: %s", rayi_error_public(result.error)->message);
-    cause =
-        rayi_error_code(result.error) == RAY_ERR_SHUTDOWN ? rayi_error_ref(result.error) : rayi_actor_died(actor, why);
-    rayi_result_drop(thread, &result);
-    rayi_actor_apply(thread, actor, RAYI_ACTOR_CONSTRUCTOR_FAILED, number, cause);
+    constructed(thread, actor, number, &result);
 }
 
 enum turn { TURN_CONSTRUCT, TURN_LEAVE, TURN_FAIL, TURN_SERVE };
 
-static enum turn whose_turn(ray_actor *actor, uint32_t *number)
+static enum turn whose_turn(rayi_thread *thread, ray_actor *actor, uint32_t *number)
 {
     enum turn turn = TURN_SERVE;
 
@@ -313,10 +447,11 @@ static enum turn whose_turn(ray_actor *actor, uint32_t *number)
         turn = TURN_LEAVE;
         break;
     case RAYI_ACTOR_STARTING:
-        turn = actor->constructing ? TURN_LEAVE : TURN_CONSTRUCT;
-        actor->constructing = true;
+        turn = actor->constructing || !rayi_actor_may_start(thread, actor) ? TURN_LEAVE : TURN_CONSTRUCT;
+        actor->constructing |= turn == TURN_CONSTRUCT;
         break;
     case RAYI_ACTOR_ALIVE:
+        turn = rayi_actor_may_start(thread, actor) ? TURN_SERVE : TURN_LEAVE;
         break;
     case RAYI_ACTOR_ENDING:
     case RAYI_ACTOR_DEAD:
@@ -330,23 +465,26 @@ static enum turn whose_turn(ray_actor *actor, uint32_t *number)
 /* A call that failed and may be tried again at once, where it stands. */
 static bool tries_again(rayi_task *call, rayi_result *result)
 {
-    rayi_extra *extra = rayi_extra_if(&call->head);
+    rayi_extra *extra;
 
-    if (!extra || !extra->retry_failures || extra->retries == 0 ||
-        rayi_error_code(result->error) != RAY_ERR_TASK_FAILED)
+    rayi_task_keep_word(call, result);
+    extra = rayi_extra_if(&call->head);
+    if (!extra || extra->retries == 0 || rayi_error_code(result->error) != RAY_ERR_TASK_FAILED ||
+        result->again == RAYI_AGAIN_NO || (result->again == RAYI_AGAIN_NO_WORD && !extra->retry_failures))
         return false;
     if (extra->retries > 0)
         extra->retries--;
     return true;
 }
 
-/* The state for a call in the life of this number; NULL: that life is over. */
-static rayi_life *life_for_call(ray_actor *actor, uint32_t number)
+/* The state for a call in the life of this number; NULL: that life is over, or parked. */
+static rayi_life *life_for_call(rayi_thread *thread, ray_actor *actor, uint32_t number)
 {
     rayi_life *l = NULL;
 
     pthread_mutex_lock(&actor->lock);
-    if (atomic_load(&actor->state) == RAYI_ACTOR_ALIVE && actor->restarts + 1 == number) {
+    if (atomic_load(&actor->state) == RAYI_ACTOR_ALIVE && actor->restarts + 1 == number &&
+        rayi_actor_may_start(thread, actor)) {
         l = actor->life;
         atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
     }
@@ -361,22 +499,82 @@ static bool is_late(const rayi_task *call)
     return extra && extra->deadline_ms != 0 && rayi_now_ms() >= extra->deadline_ms;
 }
 
+/* What was submitted before the last handle went is in a mailbox by the time `released` is seen; what is on its way to
+ * a worker process is counted before it leaves the mailbox, and after it is back. */
+static bool nothing_left(ray_actor *actor)
+{
+    bool left = !atomic_load(&actor->released);
+
+    for (uint32_t i = 0; i <= actor->num_groups && !left; i++)
+        left = !rayi_mailbox_empty(rayi_actor_mailbox(actor, i));
+    return !left && atomic_load(&actor->state) == RAYI_ACTOR_ALIVE && atomic_load(&actor->num_away) == 0;
+}
+
+static bool parted_again(rayi_task *call, void *arg)
+{
+    rayi_result *result = arg;
+
+    return result->error && !result->exits && tries_again(call, result);
+}
+
+/* A call that was parted from has ended: as run_call ends one. What arg holds: see part_call. */
+static void call_ended_later(rayi_thread *thread, rayi_task *call, uint64_t arg, rayi_result *result)
+{
+    ray_actor *actor = rayi_actor_of_call(call);
+    rayi_mailbox *mailbox = call->mailbox;
+    bool exits = result->exits;
+
+    rayi_task_settle(thread, call, result);
+    rayi_record_ref(&actor->mailbox.runner); /* the call has the last count of it, maybe */
+    if (rayi_mailbox_ran_parted(thread, mailbox, call, (uint32_t)arg, parted_again, result) != RAYI_RAN) {
+        rayi_result_drop(thread, result);
+        rayi_record_unref(thread, &actor->mailbox.runner);
+        return;
+    }
+    if (exits)
+        rayi_actor_apply(thread, actor, RAYI_ACTOR_EXIT, (uint32_t)(arg >> 32),
+                         rayi_actor_died(actor, "it has called ray_actor_exit"));
+    rayi_task_publish(thread, call, result);
+    maybe_fini(thread, actor);
+    if (nothing_left(actor))
+        rayi_actor_apply(thread, actor, RAYI_ACTOR_RELEASED, 0, rayi_actor_died(actor, "its last handle was released"));
+    rayi_record_unref(thread, &actor->mailbox.runner);
+}
+
+/* The method has returned, its result comes later. False: the call was taken from this runner. */
+static bool part_call(rayi_thread *thread, rayi_task *call, uint32_t number, uint32_t epoch, rayi_result *result)
+{
+    uint64_t arg = (uint64_t)number << 32 | epoch;
+
+    if (!rayi_mailbox_part(call->mailbox, call, epoch)) {
+        rayi_later_lose(thread, result->later);
+        rayi_record_unref(thread, &call->head);
+        return false;
+    }
+    if (!rayi_later_part(thread, result->later, call_ended_later, arg, result))
+        call_ended_later(thread, call, arg, result);
+    return true;
+}
+
 /* False: the call was taken from this runner. */
 static bool run_call(rayi_thread *thread, ray_actor *actor, rayi_task *call, uint32_t number, uint32_t epoch)
 {
-    rayi_life *l = life_for_call(actor, number);
+    rayi_life *l = life_for_call(thread, actor, number);
     rayi_result result = {0};
     bool ours;
 
     if (l && is_late(call)) {
-        result.error = rayi_error_new(RAY_ERR_DEADLINE, rayi_task_name(call), NULL,
-                                      "%s had not started by its deadline", rayi_task_name(call));
+        result.error = rayi_task_late_error(call);
     } else if (l) {
         do {
             rayi_run_function(thread, call, actor, l->self, number, &result);
         } while (result.error && tries_again(call, &result) && (rayi_result_drop(thread, &result), true));
     }
-    ours = rayi_mailbox_ran(&actor->mailbox, call, epoch, !l);
+    if (result.later) {
+        rayi_life_unref(l); /* what comes later finds its state by itself */
+        return part_call(thread, call, number, epoch, &result);
+    }
+    ours = rayi_mailbox_ran(call->mailbox, call, epoch, !l);
     if (result.exits)
         rayi_actor_apply(thread, actor, RAYI_ACTOR_EXIT, number,
                          rayi_actor_died(actor, "it has called ray_actor_exit"));
@@ -391,33 +589,158 @@ static bool run_call(rayi_thread *thread, ray_actor *actor, rayi_task *call, uin
     return ours;
 }
 
-/* What was submitted before the last handle went is in the mailbox by the time `released` is seen. */
-static bool nothing_left(ray_actor *actor)
+/* A call that is to run elsewhere, and counts as away. False: there is no room now. */
+static bool send_call(rayi_thread *thread, ray_actor *actor, rayi_task *call, uint32_t number)
 {
-    return atomic_load(&actor->released) && rayi_mailbox_empty(&actor->mailbox) &&
-           atomic_load(&actor->state) == RAYI_ACTOR_ALIVE;
+    rayi_mailbox *mailbox = call->mailbox;
+    rayi_result result = {0};
+
+    result.error = rayi_task_cancelled(call) ? rayi_task_cancelled_error(call)
+                   : is_late(call)           ? rayi_task_late_error(call)
+                                             : rayi_task_failed_argument(call);
+    if (result.error) {
+        rayi_task_publish(thread, call, &result);
+        atomic_fetch_sub(&actor->num_away, 1);
+        return true;
+    }
+    if (rayi_actor_may_send(actor, mailbox)) {
+        rayi_actor_sent(actor, mailbox);
+        if (rayi_executor_of(thread)->hooks->actor_send(thread, actor, call, number))
+            return true;
+        rayi_mailbox_return(mailbox, call);
+        (void)rayi_actor_came_back(actor, mailbox);
+    } else {
+        rayi_mailbox_return(mailbox, call);
+        atomic_fetch_sub(&actor->num_away, 1);
+    }
+    return false;
+}
+
+/* The runner of an actor in a worker process: hands on what is there, as long as there is room. It never asks to be
+ * queued again; it pauses until a poke: when there is room, or the actor's state has changed. */
+static bool serve_elsewhere(rayi_thread *thread, ray_actor *actor, rayi_record *runner)
+{
+    rayi_mailbox *mailbox = runner->content.pointer;
+    rayi_task *call;
+    uint32_t number;
+
+    for (;;) {
+        enum turn turn = whose_turn(thread, actor, &number);
+        if (turn == TURN_FAIL) {
+            maybe_fini(thread, actor);
+            rayi_actor_fail_waiting(thread, actor);
+        } else if (turn == TURN_SERVE) {
+            atomic_fetch_add(&actor->num_away, 1);
+            if ((call = rayi_mailbox_take(thread, mailbox))) {
+                if (send_call(thread, actor, call, number) || !rayi_mailbox_pause(mailbox, runner))
+                    continue;
+                return false;
+            }
+            atomic_fetch_sub(&actor->num_away, 1);
+            maybe_fini(thread, actor); /* who wanted that meanwhile has seen our count */
+            if (nothing_left(actor)) {
+                rayi_actor_apply(thread, actor, RAYI_ACTOR_RELEASED, 0,
+                                 rayi_actor_died(actor, "its last handle was released"));
+                continue;
+            }
+        } else if (rayi_mailbox_pause(mailbox, runner)) {
+            return false;
+        } else {
+            continue;
+        }
+        if (rayi_mailbox_rest(mailbox, runner))
+            return false;
+    }
+}
+
+/* ---- what comes back from a worker process ---- */
+
+void rayi_actor_constructed(rayi_thread *thread, ray_actor *actor, uint32_t life, rayi_result *result)
+{
+    constructed(thread, actor, life, result);
+}
+
+void rayi_actor_call_ran(rayi_thread *thread, ray_actor *actor, rayi_task *call, uint32_t life, rayi_result *result)
+{
+    bool exits = result->exits;
+
+    if (result->error && !exits && !rayi_task_cancelled(call) && tries_again(call, result)) {
+        rayi_mailbox *mailbox = call->mailbox;
+        rayi_result_drop(thread, result);
+        rayi_record_ref(&actor->mailbox.runner); /* the call may end as soon as it is back */
+        rayi_mailbox_put_back(mailbox, call);
+        (void)rayi_actor_came_back(actor, mailbox);
+        rayi_mailbox_poke(thread, mailbox, 1);
+        rayi_record_unref(thread, &actor->mailbox.runner);
+        return;
+    }
+    if (__builtin_expect(rayi_actor_came_back(actor, call->mailbox), 0))
+        rayi_mailbox_poke(thread, call->mailbox, 1);
+    if (exits)
+        rayi_actor_apply(thread, actor, RAYI_ACTOR_EXIT, life, rayi_actor_died(actor, "it has called ray_actor_exit"));
+    rayi_task_settle(thread, call, result);
+    rayi_record_ref(&actor->mailbox.runner); /* the call has the last count of it, maybe */
+    rayi_task_publish(thread, call, result);
+    if (__builtin_expect(actor->fini_due, 0))
+        maybe_fini(thread, actor);
+    if (__builtin_expect(nothing_left(actor), 0))
+        rayi_actor_apply(thread, actor, RAYI_ACTOR_RELEASED, 0, rayi_actor_died(actor, "its last handle was released"));
+    rayi_record_unref(thread, &actor->mailbox.runner);
+}
+
+void rayi_actor_fini_ran(rayi_thread *thread, ray_actor *actor)
+{
+    actor->fini_ran = true;
+    rayi_actor_apply(thread, actor, RAYI_ACTOR_FINI_DONE, 0, NULL);
+}
+
+void rayi_actor_give_up(rayi_thread *thread, ray_actor *actor)
+{
+    fail_taken(thread, take_away(thread, actor, true), NULL);
+    rayi_executor_of(thread)->hooks->actor_end(thread, actor);
+    rayi_actor_fini_ran(thread, actor);
+}
+
+void rayi_actor_crashed(rayi_thread *thread, ray_actor *actor, uint32_t life, rayi_error *why)
+{
+    bool ending = atomic_load(&actor->state) == RAYI_ACTOR_ENDING;
+
+    if (ending) {
+        fail_taken(thread, take_away(thread, actor, true), why); /* calls that it waited for before its fini */
+        rayi_error_unref(why);
+        rayi_actor_apply(thread, actor, RAYI_ACTOR_FINI_DONE, 0, NULL);
+    } else {
+        rayi_actor_apply(thread, actor, RAYI_ACTOR_KILL_MAY_RESTART, life, why);
+    }
+}
+
+void rayi_actor_has_room(rayi_thread *thread, ray_actor *actor)
+{
+    rayi_actor_poke_all(thread, actor);
 }
 
 bool rayi_actor_serve(rayi_thread *thread, rayi_record *runner, unsigned max)
 {
     rayi_mailbox *mailbox = runner->content.pointer;
-    ray_actor *actor = actor_of(mailbox);
+    ray_actor *actor = rayi_actor_of_mailbox(mailbox);
     rayi_task *call = NULL;
     uint32_t number, epoch;
 
+    if (rayi_actor_is_elsewhere(actor))
+        return serve_elsewhere(thread, actor, runner);
     for (unsigned n = 0; n < max; n++) {
-        enum turn turn = whose_turn(actor, &number);
+        enum turn turn = whose_turn(thread, actor, &number);
         if (turn == TURN_CONSTRUCT) {
             construct(thread, actor, number);
             continue;
         }
-        if (turn == TURN_LEAVE && rayi_mailbox_leave(mailbox, runner))
+        if (turn == TURN_LEAVE && rayi_mailbox_pause(mailbox, runner)) /* until its state changes */
             return false;
         if (turn == TURN_LEAVE)
-            return true; /* the only one: come back later */
+            continue;
         if (turn == TURN_FAIL) {
             maybe_fini(thread, actor);
-            fail_waiting(thread, actor);
+            rayi_actor_fail_waiting(thread, actor);
         } else if ((call = rayi_mailbox_next(thread, mailbox, &epoch))) {
             if (!run_call(thread, actor, call, number, epoch)) {
                 rayi_mailbox_forget(mailbox, runner);
@@ -434,101 +757,4 @@ bool rayi_actor_serve(rayi_thread *thread, rayi_record *runner, unsigned max)
             return false;
     }
     return true;
-}
-
-/* ---- actors that wait for each other ---- */
-
-#define MAX_CYCLE 1000 /* actors */
-
-static ray_actor *running_actor(const rayi_thread *thread)
-{
-    const rayi_frame *frame = thread->frame;
-
-    while (frame && !frame->actor)
-        frame = frame->outer;
-    return frame && frame->actor->max_concurrency == 1 ? frame->actor : NULL;
-}
-
-/* actors_lock is held. */
-static void warn_of_cycle(rayi_executor *executor, ray_actor *actor)
-{
-    rayi_text words;
-    ray_actor *at = actor;
-
-    rayi_text_init(&words, rayi_heap);
-    do {
-        rayi_text_printf(&words, "%s%s%s (%.8s…) waits for ", rayi_actor_class(at), at->name ? " " : "",
-                         at->name ? at->name : "", at->id + RAYI_ID_SIZE - 9);
-        at = at->waits_for;
-    } while (at != actor);
-    rayi_text_printf(&words, "%s%s%s: none of them can go on", rayi_actor_class(actor), actor->name ? " " : "",
-                     actor->name ? actor->name : "");
-    if (!words.failed)
-        rayi_log(RAY_LOG_WARNING, "actor.cycle", executor->node_id, "%s", words.data);
-    rayi_text_fini(&words);
-}
-
-void rayi_actor_blocked(rayi_thread *thread, rayi_record *record)
-{
-    rayi_executor *executor = rayi_executor_of(thread);
-    ray_actor *actor = running_actor(thread), *at;
-
-    if (!actor || (!record && !actor->waits_for) || (record && record->type != RAYI_CALL))
-        return;
-    pthread_mutex_lock(&executor->actors_lock);
-    actor->waits_for = record ? rayi_actor_of_call((rayi_task *)record) : NULL;
-    at = actor->waits_for;
-    for (unsigned steps = 0; at && at != actor; steps++) /* others may go in a circle without this one */
-        at = steps < MAX_CYCLE ? at->waits_for : NULL;
-    if (at == actor)
-        warn_of_cycle(executor, actor);
-    pthread_mutex_unlock(&executor->actors_lock);
-}
-
-/* ---- shutdown ---- */
-
-#define ACTORS_AT_ONCE 64
-
-/* Calls that wait for an actor which itself waits: nobody else would end them. */
-void rayi_actors_fail_waiting(rayi_thread *thread)
-{
-    rayi_executor *executor = rayi_executor_of(thread);
-    ray_actor *some[ACTORS_AT_ONCE];
-    size_t count, skipped = 0;
-
-    do {
-        size_t at = 0;
-        count = 0;
-        pthread_mutex_lock(&executor->actors_lock);
-        for (ray_actor *actor = executor->actors; actor && count < ACTORS_AT_ONCE; actor = actor->next)
-            if (at++ >= skipped && rayi_record_try_ref(&actor->mailbox.runner))
-                some[count++] = actor;
-        pthread_mutex_unlock(&executor->actors_lock);
-        skipped += count;
-        for (size_t i = 0; i < count; i++) {
-            fail_waiting(thread, some[i]);
-            rayi_record_unref(thread, &some[i]->mailbox.runner);
-        }
-    } while (count == ACTORS_AT_ONCE);
-}
-
-/* No thread of the lane is left: each actor ends with its fini. */
-void rayi_actors_stop(rayi_thread *thread)
-{
-    rayi_executor *executor = rayi_executor_of(thread);
-    ray_actor *actor;
-
-    for (;;) {
-        pthread_mutex_lock(&executor->actors_lock);
-        for (actor = executor->actors; actor; actor = actor->next)
-            if (atomic_load(&actor->state) != RAYI_ACTOR_DEAD && rayi_record_try_ref(&actor->mailbox.runner))
-                break;
-        pthread_mutex_unlock(&executor->actors_lock);
-        if (!actor)
-            return;
-        rayi_actor_apply(
-            thread, actor, RAYI_ACTOR_SHUTDOWN, 0,
-            rayi_error_new(RAY_ERR_SHUTDOWN, NULL, NULL, "the runtime was shut down and the actor with it"));
-        rayi_record_unref(thread, &actor->mailbox.runner);
-    }
 }

@@ -12,14 +12,23 @@ static void ready(rayi_thread *thread, rayi_task *task)
         rayi_executor_of(thread)->hooks->escaped_ready(thread, task);
 }
 
-/* A thread blocks, or goes on: who follows actors that wait for each other wants to know, and who counts CPUs. */
+/* A thread blocks, or goes on: who follows actors that wait for each other wants to know, and who counts CPUs. Tasks
+ * that wait further out on its stack, for which it helped, stand still with it and give their CPUs back as well. */
 static void blocked(rayi_thread *thread, rayi_record *record, bool blocks)
 {
     rayi_frame *frame = thread->frame;
+    const rayi_outside *outside = rayi_executor_of(thread)->outside;
 
+    if (outside) {
+        if (frame && frame->task)
+            outside->blocked(thread, frame->task, record, blocks);
+        return;
+    }
     rayi_actor_blocked(thread, record);
-    if (frame && frame->task && frame->task->head.type == RAYI_TASK && (frame->task->head.flags & RAYI_ESCAPED))
-        rayi_executor_of(thread)->hooks->escaped_blocked(thread, frame->task, record, blocks);
+    for (; frame; frame = frame->outer)
+        if (!frame->in_disguise && frame->task && frame->task->head.type == RAYI_TASK &&
+            (frame->task->head.flags & RAYI_ESCAPED))
+            rayi_executor_of(thread)->hooks->escaped_blocked(thread, frame->task, record, blocks);
 }
 
 static void slot_returned(rayi_lane *lane, unsigned slots)
@@ -36,19 +45,55 @@ static bool congested(rayi_lane *lane)
     return executor->hooks->congested(executor->node);
 }
 
+static void dispatch(rayi_thread *thread, rayi_task *task)
+{
+    rayi_executor_of(thread)->hooks->dispatch(thread, task);
+}
+
+static void slot_free(rayi_lane *lane)
+{
+    rayi_executor *executor = rayi_lane_owner(lane);
+
+    executor->hooks->slot_free(executor->node);
+}
+
+static void poll(rayi_thread *thread, enum rayi_poll when)
+{
+    rayi_executor_of(thread)->hooks->poll(thread, when);
+}
+
+static void sleep_outside(rayi_thread *thread, atomic_uint *word, int64_t deadline_ns)
+{
+    rayi_executor_of(thread)->hooks->sleep(thread, word, deadline_ns);
+}
+
+static void stir(rayi_lane *lane)
+{
+    rayi_executor *executor = rayi_lane_owner(lane);
+
+    executor->hooks->stir(executor->node);
+}
+
 static void executor_free(void *owner)
 {
     rayi_executor *executor = owner;
+    const rayi_executor_hooks *hooks = executor->hooks;
+    void *node = executor->lane ? executor->node : NULL;
 
-    if (executor->lane)
-        executor->hooks->freed(executor->node);
     rayi_functions_free(executor);
+    rayi_codes_free(executor);
     if (executor->store)
         rayi_store_close(executor->store);
     pthread_mutex_destroy(&executor->functions_lock);
+    pthread_mutex_destroy(&executor->codes_lock);
+    rayi_pins_fini(executor);
     pthread_mutex_destroy(&executor->actors_lock);
+    pthread_mutex_destroy(&executor->laters_lock);
+    rayi_events_free(executor->events);
     rayi_free(executor->ns);
     rayi_free(executor);
+    if (node) /* last: the store has told it of its segments */
+        hooks->freed(node);
 }
 
 static const rayi_lane_ops lane_ops = {
@@ -62,18 +107,32 @@ static const rayi_lane_ops lane_ops = {
     .slot_returned = slot_returned,
     .congested = congested,
     .freed = executor_free,
+    .dispatch = dispatch,
+    .slot_free = slot_free,
+    .poll = poll,
 };
 
-static int set_names(rayi_executor *executor, const char *ns)
+static void make_id(char out[RAYI_ID_SIZE], const char *given)
 {
-    unsigned char node[16], job[16];
+    unsigned char bytes[16];
 
-    rayi_random_bytes(node, sizeof node);
-    rayi_random_bytes(job, sizeof job);
-    rayi_random_bytes(&executor->id_prefix, sizeof executor->id_prefix);
-    rayi_hex(executor->node_id, node, sizeof node);
-    rayi_hex(executor->job_id, job, sizeof job);
-    executor->ns = rayi_strdup(ns ? ns : executor->job_id);
+    if (given) {
+        snprintf(out, RAYI_ID_SIZE, "%s", given);
+        return;
+    }
+    rayi_random_bytes(bytes, sizeof bytes);
+    rayi_hex(out, bytes, sizeof bytes);
+}
+
+static int set_names(rayi_executor *executor, const rayi_executor_config *config)
+{
+    make_id(executor->node_id, config->node_id);
+    make_id(executor->job_id, config->job_id);
+    executor->id_prefix = config->id_prefix;
+    if (!executor->id_prefix)
+        rayi_random_bytes(&executor->id_prefix, sizeof executor->id_prefix);
+    atomic_store(&executor->next_id, config->first_number);
+    executor->ns = rayi_strdup(config->ns ? config->ns : executor->job_id);
     return executor->ns ? 0 : rayi_error_set_last(rayi_error_no_memory("the namespace"));
 }
 
@@ -81,6 +140,7 @@ int rayi_executor_new(const rayi_executor_config *config, const rayi_executor_ho
                       rayi_executor **out)
 {
     rayi_executor *executor = rayi_zalloc(sizeof *executor);
+    rayi_lane_ops ops;
     int r;
 
     if (!executor)
@@ -89,18 +149,36 @@ int rayi_executor_new(const rayi_executor_config *config, const rayi_executor_ho
     executor->node = node;
     executor->timeout_ms = config->timeout_ms;
     executor->lane_is_off = config->lane_is_off;
+    executor->processes = config->processes;
+    executor->outside = config->outside;
+    executor->lease_ms = INT64_MAX;
     pthread_mutex_init(&executor->functions_lock, NULL);
+    pthread_mutex_init(&executor->codes_lock, NULL);
+    rayi_pins_init(executor);
     pthread_mutex_init(&executor->actors_lock, NULL);
-    r = set_names(executor, config->ns);
+    pthread_mutex_init(&executor->laters_lock, NULL);
+    r = set_names(executor, config);
     if (r < 0)
         goto free_executor;
-    r = rayi_store_new(rayi_heap, config->store_bytes, &executor->store);
+    if (config->events > 0) {
+        executor->events = rayi_events_new(config->events, config->lane.num_threads + 2); /* the loop, the program's */
+        r = executor->events ? 0 : rayi_error_set_last(rayi_error_no_memory("the record of what runs"));
+    }
+    if (r == 0)
+        r = rayi_store_new(rayi_heap, config->store_bytes, &executor->store);
+    if (r < 0)
+        goto free_executor;
+    if (config->spill_directory)
+        r = rayi_store_set_spill_later(executor->store, config->spill_directory, node);
     if (r < 0)
         goto free_executor;
     r = rayi_functions_gather(executor);
     if (r < 0)
         goto free_executor;
-    r = rayi_lane_new(&config->lane, &lane_ops, executor, &executor->lane);
+    ops = lane_ops;
+    ops.sleep = config->outside ? sleep_outside : NULL;
+    ops.stir = config->outside ? stir : NULL;
+    r = rayi_lane_new(&config->lane, &ops, executor, &executor->lane);
     if (r < 0)
         goto free_executor;
     *out = executor;
@@ -123,6 +201,7 @@ void rayi_executor_stop(rayi_thread *thread, void (*between)(void *node))
         between(executor->node);
         rayi_lane_drain(thread);
         rayi_actors_fail_waiting(thread);
+        rayi_laters_stop(thread);
         joined = rayi_lane_join(lane, rayi_now_ns() + (waited < 100 ? 10000000 : 100000000));
         if (joined)
             break;
@@ -133,11 +212,17 @@ void rayi_executor_stop(rayi_thread *thread, void (*between)(void *node))
     rayi_actors_stop(thread);
     between(executor->node);
     rayi_lane_drain(thread);
+    rayi_store_end_spilling(executor->store);
 }
 
 void rayi_executor_close(rayi_executor *executor)
 {
     rayi_lane_close(executor->lane);
+}
+
+uint64_t rayi_executor_id_prefix(const rayi_executor *executor)
+{
+    return executor->id_prefix;
 }
 
 uint64_t rayi_executor_number(rayi_executor *executor)
@@ -163,7 +248,8 @@ static void take_picture(void *arg, rayi_record *record)
     picture *p = arg;
     unsigned refs = atomic_load_explicit(&record->refs, memory_order_relaxed);
 
-    if ((record->type != RAYI_TASK && record->type != RAYI_CALL) || p->count == RAYI_COUNT_OF(p->tasks))
+    if ((record->type != RAYI_TASK && record->type != RAYI_CALL) || p->count == RAYI_COUNT_OF(p->tasks) ||
+        (atomic_load_explicit(&record->state, memory_order_relaxed) & RAYI_HOSTED))
         return;
     while (refs > 1)
         if (atomic_compare_exchange_weak_explicit(&record->refs, &refs, refs + 1, memory_order_acquire,
@@ -209,6 +295,10 @@ void rayi_tasks_for_each(rayi_thread *thread, void (*visit)(void *arg, const ray
 rayi_lane *rayi_executor_lane(rayi_executor *executor)
 {
     return executor->lane;
+}
+int64_t rayi_executor_timeout_ms(const rayi_executor *executor)
+{
+    return executor->timeout_ms;
 }
 rayi_store *rayi_executor_store(rayi_executor *executor)
 {

@@ -4,26 +4,78 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LONG_AGO_NS 1 /* a deadline; 0 would say that nothing is waited for */
+
 static int refuse(const ray_value *out, const ray_value *from)
 {
     return rayi_fail(RAY_ERR_TYPE, "ray_get: expected %s, got %s", rayi_kind_name(out->kind),
                      from->kind == RAY_KIND_NONE ? "the result of a void function" : rayi_kind_name(from->kind));
 }
 
-/* Puts the content of a done, not failed record where out says. */
-static int take(rayi_record *record, ray_value *out)
+static int convert(const ray_value *from, const ray_value *out)
 {
-    ray_view room = {0};
-    ray_value from = rayi_record_value(record, &room);
     char why[256];
+    int r = rayi_value_convert(from, out, why, sizeof why);
+
+    return r < 0 ? rayi_fail(r, "ray_get: %s", why) : 0;
+}
+
+/* The same as take, of bytes that must be pinned to be read. */
+static int take_far(rayi_thread *thread, rayi_record *record, int64_t lost_ns, ray_value *out)
+{
+    rayi_record *object = rayi_record_bytes(record);
+    ray_value from = {.kind = record->kind, .size = object->size};
+    ray_view room;
+    const void *text;
     int r;
 
+    switch (out->kind) {
+    case RAY_KIND_STRING:
+        if (from.kind == RAY_KIND_STRUCT)
+            return refuse(out, &from);
+        r = rayi_object_keep(thread, object, lost_ns);
+        if (r < 0)
+            return r;
+        text = rayi_object_data(object);
+        memcpy(out->data, &text, sizeof text);
+        return 0;
+    case RAY_KIND_BYTES:
+        r = rayi_object_view(thread, object, lost_ns, &room);
+        if (r == 0)
+            memcpy(out->data, &room, sizeof room);
+        return r;
+    case RAY_KIND_REF:
+    case RAY_KIND_ACTOR:
+        return refuse(out, &from);
+    default:
+        r = rayi_object_pin(thread, object, lost_ns);
+        if (r < 0)
+            return r;
+        from = rayi_record_value(record, &room);
+        r = convert(&from, out);
+        rayi_object_unpin(thread, object);
+        return r;
+    }
+}
+
+/* Puts the content of a done, not failed record where out says. */
+static int take(rayi_thread *thread, rayi_record *record, int64_t lost_ns, ray_value *out)
+{
+    bool has_bytes = rayi_value_has_bytes(record->kind);
+    bool far = has_bytes && rayi_object_is_far(rayi_record_bytes(record));
+    bool known = rayi_is_number(out->kind) || (out->kind >= RAY_KIND_STRING && out->kind <= RAY_KIND_ACTOR);
+    ray_view room = {0};
+    ray_value from;
+
+    if (far && known)
+        return take_far(thread, record, lost_ns, out);
+    from = far ? (ray_value){.kind = record->kind} : rayi_record_value(record, &room);
     switch (out->kind) {
     case RAY_KIND_NONE: /* only asks what there is */
         if (out->data)
             return rayi_fail(RAY_ERR_TYPE, "ray_get: a value of no kind takes no data");
         out->kind = from.kind;
-        out->size = rayi_value_has_bytes(from.kind) ? room.size : from.size;
+        out->size = has_bytes ? rayi_record_bytes(record)->size : from.size;
         return 0;
     case RAY_KIND_STRING:
         if (from.kind != RAY_KIND_STRING && from.kind != RAY_KIND_BYTES)
@@ -51,19 +103,18 @@ static int take(rayi_record *record, ray_value *out)
             return rayi_fail(RAY_ERR_TYPE, "ray_get: %s cannot be taken out of a ref", rayi_kind_name(out->kind));
         if (from.kind == RAY_KIND_NONE)
             return refuse(out, &from);
-        r = rayi_value_convert(&from, out, why, sizeof why);
-        return r < 0 ? rayi_fail(r, "ray_get: %s", why) : 0;
+        return convert(&from, out);
     }
 }
 
 int rayi_record_get(rayi_thread *thread, rayi_record *record, int64_t timeout_ms, ray_value *out)
 {
+    int64_t deadline_ns = timeout_ms < 0 ? INT64_MAX : timeout_ms > 0 ? rayi_deadline_ns(timeout_ms) : LONG_AGO_NS;
     rayi_error *error;
 
     if (!rayi_record_done(record)) {
-        int r = timeout_ms == 0
-                    ? RAY_ERR_TIMEOUT
-                    : rayi_lane_wait(thread, record, rayi_deadline_ns(timeout_ms), timeout_ms < 0 ? RAYI_MAY_HELP : 0);
+        int r = timeout_ms == 0 ? RAY_ERR_TIMEOUT
+                                : rayi_lane_wait(thread, record, deadline_ns, timeout_ms < 0 ? RAYI_MAY_HELP : 0);
         if (r == RAY_ERR_TIMEOUT)
             return rayi_fail(r, "not done after %lld ms; the task goes on", (long long)timeout_ms);
         if (r < 0)
@@ -72,7 +123,7 @@ int rayi_record_get(rayi_thread *thread, rayi_record *record, int64_t timeout_ms
     error = rayi_record_error(record);
     if (error)
         return rayi_error_set_last(rayi_error_ref(error));
-    return out ? take(record, out) : 0;
+    return out ? take(thread, record, deadline_ns, out) : 0;
 }
 
 /* ---- waiting for several ---- */
@@ -114,8 +165,12 @@ static int sleep_for_many(rayi_thread *thread, rayi_record *const *records, size
     one_of_many *ones = rayi_zalloc(count * sizeof *ones);
     many of = {.thread = thread};
     int64_t done = 0;
-    int r = ones ? rayi_lane_block(thread, NULL) : rayi_error_set_last(rayi_error_no_memory("waiting for refs"));
+    int r;
 
+    thread->has_deadline = rayi_is_soon(deadline_ns);
+    r = ones ? rayi_lane_block(thread, count == 1 ? records[0] : NULL)
+             : rayi_error_set_last(rayi_error_no_memory("waiting for refs"));
+    thread->has_deadline = false;
     if (r < 0) {
         rayi_free(ones);
         return r;

@@ -151,3 +151,30 @@ void rayi_signature_write(rayi_text *text, const rayi_function *function)
         rayi_text_printf(text, "%s%s", i ? ", " : "", function->params[i].name);
     rayi_text_add(text, function->variadic ? "...)" : ")");
 }
+
+static void describe_struct(const ray_struct *layout, rayi_text *text)
+{
+    rayi_text_printf(text, "; %s{%zu", layout->name, layout->value_size);
+    for (size_t i = 0; i < layout->num_fields; i++)
+        rayi_text_printf(text, ", %s %s[%u] at %zu", rayi_kind_name(layout->fields[i].kind), layout->fields[i].name,
+                         layout->fields[i].count, layout->fields[i].offset);
+    rayi_text_add(text, "}");
+}
+
+void rayi_function_describe(const rayi_function *function, rayi_text *text)
+{
+    if (function->foreign) { /* in the words of who has it */
+        rayi_text_add(text, rayi_foreign_description(function->foreign));
+        return;
+    }
+    if (function->abroad) {
+        rayi_abroad_describe(function, text);
+        return;
+    }
+    rayi_signature_write(text, function);
+    for (uint32_t i = 0; i <= function->num_params; i++) {
+        const rayi_param *param = i ? &function->params[i - 1] : &function->result;
+        if (param->layout)
+            describe_struct(param->layout, text);
+    }
+}

@@ -58,6 +58,11 @@ static rayi_record *awaited(const rayi_task *task, size_t index)
     return came_as_ref(task, slots, index) ? (rayi_record *)(uintptr_t)slots[index] : NULL;
 }
 
+rayi_record *rayi_task_awaited(const rayi_task *task, size_t index)
+{
+    return awaited(task, index);
+}
+
 /* ---- packing ---- */
 
 typedef struct packing {
@@ -300,7 +305,7 @@ static int check_number(const rayi_function *function, size_t num_args)
 {
     size_t least = function->num_params - (function->variadic ? 1 : 0);
 
-    if (num_args > 65535)
+    if (num_args > RAYI_ARGS_MAX)
         return rayi_fail(RAY_ERR_LIMIT, "%s: at most 65,535 arguments, got %zu", function->name, num_args);
     if (num_args < least || (num_args > least && !function->variadic))
         return rayi_fail(RAY_ERR_TYPE, "%s: expected %s%zu argument%s, got %zu", function->name,

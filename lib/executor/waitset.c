@@ -133,7 +133,9 @@ static int wait_for_done(rayi_thread *thread, ray_waitset *set, int64_t timeout_
         atomic_store_explicit(&set->wake, 0, memory_order_relaxed);
         set->waiter = thread;
         pthread_mutex_unlock(&set->lock);
+        thread->has_deadline = rayi_is_soon(deadline);
         r = rayi_lane_block(thread, NULL);
+        thread->has_deadline = false;
         if (r == 0) {
             woken = rayi_thread_park(thread, &set->wake, deadline);
             rayi_lane_unblock(thread);
@@ -175,8 +177,11 @@ rayi_record *rayi_waitset_next(rayi_thread *thread, ray_waitset *set, int64_t ti
 
 int rayi_waitset_fd(ray_waitset *set)
 {
+    const rayi_outside *outside = rayi_executor_of(rayi_self)->outside;
     int fd;
 
+    if (outside)
+        outside->attend(rayi_self); /* who polls the descriptor receives nothing meanwhile */
     pthread_mutex_lock(&set->lock);
     if (set->fd < 0) {
         set->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

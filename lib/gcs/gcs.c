@@ -1,12 +1,6 @@
-/* Four tables. Listings are in order, so a table is sorted (its list, in place) when it is listed after a change. */
-#include "gcs/gcs.h"
-
-typedef struct value {
-    UT_hash_handle hh; /* by key */
-    const char *key;
-    void *data;
-    size_t size_bytes;
-} value;
+/* Four tables, one of them in keys.c. Listings are in order, so a table is sorted (its list, in place) when it is
+ * listed after a change. */
+#include "gcs/keys.h"
 
 /* The key is the kind's number, the namespace, '/' and the name: one table for all kinds. */
 typedef struct name_row {
@@ -29,11 +23,12 @@ typedef struct node {
 
 struct rayi_gcs {
     const rayi_memory *memory;
-    value *values;
+    rayi_keys keys;
     name_row *names;
     job *jobs;
+    uint32_t num_jobs;
     node *nodes;
-    bool values_sorted, names_sorted;
+    bool names_sorted;
 };
 
 int rayi_gcs_new(const rayi_memory *memory, rayi_gcs **out)
@@ -41,17 +36,9 @@ int rayi_gcs_new(const rayi_memory *memory, rayi_gcs **out)
     rayi_gcs *gcs = rayi_memory_zalloc(memory, sizeof *gcs);
     if (!gcs)
         return RAY_ERR_NO_MEMORY;
-    gcs->memory = memory;
+    gcs->memory = gcs->keys.memory = memory;
     *out = gcs;
     return 0;
-}
-
-static void free_value(rayi_gcs *gcs, value *v)
-{
-    const rayi_memory *memory = gcs->memory;
-    HASH_DELETE(hh, gcs->values, v);
-    rayi_memory_free(memory, v->data);
-    rayi_memory_free(memory, v);
 }
 
 static void free_name(rayi_gcs *gcs, name_row *n)
@@ -65,8 +52,7 @@ void rayi_gcs_free(rayi_gcs *gcs)
 {
     if (!gcs)
         return;
-    while (gcs->values)
-        free_value(gcs, gcs->values);
+    rayi_keys_clear(&gcs->keys);
     while (gcs->names)
         free_name(gcs, gcs->names);
     for (job *j; (j = gcs->jobs);) {
@@ -80,101 +66,9 @@ void rayi_gcs_free(rayi_gcs *gcs)
     rayi_memory_free(gcs->memory, gcs);
 }
 
-/* ---- key-value ---- */
-
-static value *find_value(const rayi_gcs *gcs, const char *key)
+rayi_keys *rayi_gcs_keys(const rayi_gcs *gcs)
 {
-    value *v;
-    HASH_FIND_STR(gcs->values, key, v);
-    return v;
-}
-
-static int add_value(rayi_gcs *gcs, const char *key, void *data, size_t size_bytes)
-{
-    const rayi_memory *memory = gcs->memory;
-    size_t length = strlen(key);
-    value *v = rayi_memory_zalloc(memory, sizeof *v + length + 1);
-    if (!v)
-        return RAY_ERR_NO_MEMORY;
-    v->key = memcpy(v + 1, key, length + 1);
-    v->data = data;
-    v->size_bytes = size_bytes;
-    HASH_ADD_KEYPTR(hh, gcs->values, v->key, length, v);
-    if (!v->hh.tbl) {
-        rayi_memory_free(memory, v);
-        return RAY_ERR_NO_MEMORY;
-    }
-    gcs->values_sorted = false;
-    return 0;
-}
-
-int rayi_gcs_kv_put(rayi_gcs *gcs, const char *key, const void *data, size_t size_bytes, bool only_new)
-{
-    size_t length = strlen(key);
-    if (length == 0)
-        return RAY_ERR_ARGUMENT;
-    if (length > RAYI_GCS_KEY_MAX || size_bytes > RAYI_GCS_VALUE_MAX)
-        return RAY_ERR_LIMIT;
-    value *v = find_value(gcs, key);
-    if (v && only_new)
-        return RAY_ERR_EXISTS;
-    char *copy = rayi_memory_alloc(gcs->memory, size_bytes + 1);
-    if (!copy)
-        return RAY_ERR_NO_MEMORY;
-    if (size_bytes)
-        memcpy(copy, data, size_bytes);
-    copy[size_bytes] = 0;
-    if (!v) {
-        int r = add_value(gcs, key, copy, size_bytes);
-        if (r)
-            rayi_memory_free(gcs->memory, copy);
-        return r;
-    }
-    rayi_memory_free(gcs->memory, v->data);
-    v->data = copy;
-    v->size_bytes = size_bytes;
-    return 0;
-}
-
-int rayi_gcs_kv_get(const rayi_gcs *gcs, const char *key, const void **data, size_t *size_bytes)
-{
-    const value *v = find_value(gcs, key);
-    if (!v)
-        return RAY_ERR_NOT_FOUND;
-    *data = v->data;
-    *size_bytes = v->size_bytes;
-    return 0;
-}
-
-int rayi_gcs_kv_del(rayi_gcs *gcs, const char *key)
-{
-    value *v = find_value(gcs, key);
-    if (!v)
-        return RAY_ERR_NOT_FOUND;
-    free_value(gcs, v);
-    return 0;
-}
-
-static int compare_values(const value *a, const value *b)
-{
-    return strcmp(a->key, b->key);
-}
-
-static void sort_values(rayi_gcs *gcs)
-{
-    if (!gcs->values_sorted)
-        HASH_SORT(gcs->values, compare_values);
-    gcs->values_sorted = true;
-}
-
-int rayi_gcs_kv_list(rayi_gcs *gcs, const char *prefix, rayi_text *out)
-{
-    size_t length = strlen(prefix);
-    sort_values(gcs);
-    for (const value *v = gcs->values; v; v = v->hh.next)
-        if (strncmp(v->key, prefix, length) == 0)
-            rayi_text_add_bytes(out, v->key, strlen(v->key) + 1);
-    return out->failed ? RAY_ERR_NO_MEMORY : 0;
+    return (rayi_keys *)(uintptr_t)&gcs->keys;
 }
 
 /* ---- names ---- */
@@ -323,18 +217,35 @@ static job *find_job(const rayi_gcs *gcs, const char *id)
     return NULL;
 }
 
+static void forget_oldest_ended(rayi_gcs *gcs)
+{
+    job *oldest = gcs->jobs;
+    while (oldest && oldest->row.end_ms == 0)
+        oldest = oldest->next;
+    if (!oldest)
+        return;
+    DL_DELETE(gcs->jobs, oldest);
+    rayi_memory_free(gcs->memory, oldest);
+    gcs->num_jobs--;
+}
+
 int rayi_gcs_job_put(rayi_gcs *gcs, const rayi_gcs_job *row)
 {
-    job *made = rayi_memory_zalloc(gcs->memory, sizeof *made + text_size(row->id) + text_size(row->ns));
+    size_t texts = text_size(row->id) + text_size(row->ns) + text_size(row->driver);
+    job *made = rayi_memory_zalloc(gcs->memory, sizeof *made + texts);
     if (!made)
         return RAY_ERR_NO_MEMORY;
     char *room = (char *)(made + 1);
     made->row = *row;
     made->row.id = copy_text(row->id, &room);
     made->row.ns = copy_text(row->ns, &room);
+    made->row.driver = copy_text(row->driver, &room);
     job *old = find_job(gcs, row->id);
     if (!old) {
+        if (gcs->num_jobs >= RAYI_GCS_JOBS_MOST)
+            forget_oldest_ended(gcs);
         DL_APPEND(gcs->jobs, made);
+        gcs->num_jobs++;
         return 0;
     }
     DL_REPLACE_ELEM(gcs->jobs, old, made);

@@ -1,11 +1,15 @@
 /* gcs: the cluster's tables, which are this node's as long as it is alone: key-value, names of actors, groups and
- * objects, jobs, nodes. A brain. Bytes and texts are copied in; what is lent out stays until the row is changed.
+ * objects, jobs, nodes. A brain. members.h has the nodes of a cluster. Bytes and texts are copied in; what is lent out
+ * stays until the row is changed.
  *
  * Calls that return int fail with the codes named; after a failure nothing has changed. */
 #ifndef RAYI_GCS_H
 #define RAYI_GCS_H
 
 #include "base/base.h"
+#include "gcs/keepers.h"
+#include "gcs/members.h"
+#include "gcs/membership.h"
 
 #define RAYI_GCS_KEY_MAX   255           /* bytes of a key or a name */
 #define RAYI_GCS_VALUE_MAX (1024 * 1024) /* bytes of a key's value */
@@ -24,6 +28,25 @@ int rayi_gcs_kv_get(const rayi_gcs *gcs, const char *key, const void **data, siz
 int rayi_gcs_kv_del(rayi_gcs *gcs, const char *key); /* NOT_FOUND */
 /* Adds the keys that begin with prefix to out, each with its NUL, in byte order. NO_MEMORY */
 int rayi_gcs_kv_list(rayi_gcs *gcs, const char *prefix, rayi_text *out);
+
+/* ---- copies of that table, on other nodes ---- */
+
+#define RAYI_GCS_COPY_MOST (64 << 20) /* bytes of keys and values: a longer table is not copied */
+
+typedef struct rayi_gcs_cursor { /* how far a copy is; zeros: it has nothing */
+    uint64_t at, base;           /* base: where it began; it has nothing that was deleted before */
+    bool begun;
+} rayi_gcs_cursor;
+
+uint64_t rayi_gcs_kv_version(const rayi_gcs *gcs); /* of the last change; 0: there was none */
+uint64_t rayi_gcs_kv_bytes(const rayi_gcs *gcs);
+/* What changed behind the cursor, which goes on: as much as fits into limit_bytes, or one change. All of it from the
+ * beginning, if that is not known any more. The writer may fail: then the cursor is to be set to zeros. */
+void rayi_gcs_kv_since(const rayi_gcs *gcs, rayi_gcs_cursor *cursor, size_t limit_bytes, rayi_writer *writer);
+/* At the copy. ARGUMENT: rubbish, or it does not follow on what is here; NO_MEMORY. Then it is to begin anew. */
+int rayi_gcs_kv_take(rayi_gcs *gcs, rayi_reader *reader);
+bool rayi_gcs_kv_is_whole(const rayi_gcs *gcs); /* a copy that was once up to date: it can be read */
+void rayi_gcs_kv_drop(rayi_gcs *gcs);           /* the copy is none any more */
 
 /* ---- names ---- */
 
@@ -44,18 +67,16 @@ void rayi_gcs_names(rayi_gcs *gcs, rayi_name_kind kind, void (*fn)(void *arg, co
 
 /* ---- jobs and nodes, in order of their coming ---- */
 
+#define RAYI_GCS_JOBS_MOST 10000 /* with those that have ended: with more the oldest of these are forgotten */
+
 typedef struct rayi_gcs_job {
     const char *id, *ns;
     int64_t start_ms, end_ms; /* since 1970; end_ms 0: it runs */
+    const char *driver;       /* the node that is its driver; NULL: not known */
 } rayi_gcs_job;
 int rayi_gcs_job_put(rayi_gcs *gcs, const rayi_gcs_job *job); /* adds, or replaces the one of that id. NO_MEMORY */
 void rayi_gcs_jobs(const rayi_gcs *gcs, void (*fn)(void *arg, const rayi_gcs_job *job), void *arg);
 
-typedef enum rayi_node_state {
-    RAYI_NODE_ALIVE,
-    RAYI_NODE_SUSPECT,
-    RAYI_NODE_DEAD
-} rayi_node_state; /* as ray_node_state */
 typedef struct rayi_gcs_node {
     const char *id, *address, *labels, *resources; /* texts; address NULL: it listens nowhere */
     rayi_node_state state;

@@ -99,6 +99,16 @@ bool rayi_record_claim_queued(rayi_record *record)
     return false;
 }
 
+/* The release pairs with the next claim's acquire: who claims it sees what we did meanwhile. */
+void rayi_record_unclaim(rayi_record *record)
+{
+    unsigned state = atomic_load_explicit(&record->state, memory_order_relaxed);
+
+    while (!atomic_compare_exchange_weak_explicit(&record->state, &state, (state & ~(unsigned)RAYI_PHASE) | RAYI_QUEUED,
+                                                  memory_order_release, memory_order_relaxed))
+        ;
+}
+
 bool rayi_record_claim(rayi_record *record)
 {
     unsigned state = atomic_load_explicit(&record->state, memory_order_relaxed);

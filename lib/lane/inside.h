@@ -35,9 +35,13 @@ struct rayi_lane {
     void *owner, *block;
 
     _Alignas(64) atomic_int slots;
-    atomic_int wanted;                  /* slots to hand back when they get free */
-    atomic_uint starved;                /* somebody found tasks but no slot */
-    atomic_bool promised;               /* to tell when a slot is free: rayi_lane_starved */
+    atomic_int wanted;          /* slots to hand back when they get free */
+    atomic_uint starved;        /* somebody found tasks but no slot */
+    atomic_bool promised;       /* to tell when a slot is free: rayi_lane_starved */
+    atomic_bool refused;        /* rayi_lane_take_slot found none */
+    _Atomic(int64_t) elsewhere; /* tasks that wait for a slot, not in our queues */
+    atomic_bool polled;
+    atomic_bool loop_searches;          /* so none of our threads need */
     _Alignas(64) atomic_uint searching; /* 1: an awake thread looks for work */
     atomic_uint num_asleep;
     atomic_uint num_executors, num_blocked;
@@ -98,7 +102,6 @@ bool rayi_slot_acquire(rayi_thread *thread);
 void rayi_slot_drop(rayi_thread *thread);
 void rayi_slot_resume(rayi_thread *thread);
 bool rayi_lane_has_work(rayi_lane *lane);
-uint32_t rayi_lane_awake(const rayi_lane *lane);
 
 /* mailbox.c */
 void rayi_mailbox_ready(rayi_thread *thread, rayi_mailbox *mailbox); /* a held call's arguments are done */
@@ -107,15 +110,6 @@ void rayi_mailbox_serve(rayi_thread *thread, rayi_record *runner);   /* takes th
 static inline int rayi_kind_of_work(const rayi_record *record)
 {
     return record->type == RAYI_RUNNER || (record->flags & RAYI_ESCAPED) ? RAYI_NEEDS_NONE : RAYI_NEEDS_SLOT;
-}
-
-static inline void rayi_pause(void)
-{
-#if defined __x86_64__ || defined __i386__
-    __builtin_ia32_pause();
-#else
-    __asm__ volatile("yield" ::: "memory");
-#endif
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* The lane's threads: who runs, who sleeps, who is woken; slots; the lane's life.
+/* The lane's threads: who runs, who sleeps, who is woken; the lane's life.
  *
  * Who comes for work. A submitter stores the record (release), passes a sequentially consistent fence and then looks
  * whether somebody searches; if nobody does, it wakes a sleeper, giving it the right to search. A thread that finds
@@ -7,12 +7,7 @@
  * sleeps; if there is something now it searches again, since others may have relied on its search. Of the two fences
  * one comes first: either the submitter sees that nobody searches and a sleeper is there, or the sleeper sees the
  * record. At most one thread searches, so a burst of submissions wakes one; a searcher that finds work wakes the next
- * if there is more. A thread spins for at most 50 µs, not at all on one CPU.
- *
- * Slots. A thread that finds tasks but no slot sets `starved`, then looks at `slots` again; who gives a slot back adds
- * to `slots`, then looks at `starved`. Both are sequentially consistent, so one of them sees the other. A thread keeps
- * its slot from task to task, and hands it over between two tasks when it is wanted (the scheduler) or owed (resumed
- * tasks).
+ * if there is more. A thread spins for at most 50 µs, not at all on one CPU, nor while the node's loop searches.
  *
  * A thread that blocks counts as absent: while fewer threads than num_threads are present, a wake starts another one,
  * up to max_threads. One that finds itself in excess ends after a second without work. Work that nobody takes up for 10
@@ -38,100 +33,6 @@ static pthread_key_t self_key;
 static pthread_once_t self_key_once = PTHREAD_ONCE_INIT;
 static bool have_self_key;
 
-/* ---- slots ---- */
-
-bool rayi_slot_acquire(rayi_thread *thread)
-{
-    atomic_int *slots = &thread->lane->slots;
-    int free = atomic_load_explicit(slots, memory_order_relaxed);
-
-    while (free > 0)
-        if (atomic_compare_exchange_weak_explicit(slots, &free, free - 1, memory_order_seq_cst, memory_order_relaxed)) {
-            thread->has_slot = true;
-            return true;
-        }
-    return false;
-}
-
-/* True: one slot less is wanted, and the caller owes it to the scheduler. */
-static bool take_wanted(rayi_lane *lane)
-{
-    int wanted = atomic_load_explicit(&lane->wanted, memory_order_relaxed);
-
-    while (wanted > 0)
-        if (atomic_compare_exchange_weak_explicit(&lane->wanted, &wanted, wanted - 1, memory_order_acq_rel,
-                                                  memory_order_relaxed))
-            return true;
-    return false;
-}
-
-void rayi_slot_drop(rayi_thread *thread)
-{
-    rayi_lane *lane = thread->lane;
-
-    thread->has_slot = false;
-    if (atomic_load_explicit(&lane->slots, memory_order_relaxed) >= 0 && take_wanted(lane)) {
-        lane->ops.slot_returned(lane, 1);
-        return;
-    }
-    if (atomic_fetch_add_explicit(&lane->slots, 1, memory_order_seq_cst) < 0)
-        return;
-    if (atomic_load_explicit(&lane->starved, memory_order_seq_cst)) {
-        atomic_store_explicit(&lane->starved, 0, memory_order_relaxed);
-        rayi_lane_wake(lane);
-    }
-    if (atomic_load(&lane->promised) && atomic_exchange(&lane->promised, false))
-        lane->ops.slot_returned(lane, 0);
-}
-
-void rayi_slot_resume(rayi_thread *thread)
-{
-    atomic_fetch_sub_explicit(&thread->lane->slots, 1, memory_order_seq_cst);
-    thread->has_slot = true;
-}
-
-void rayi_lane_grant(rayi_lane *lane, unsigned slots)
-{
-    atomic_fetch_add_explicit(&lane->slots, (int)slots, memory_order_seq_cst);
-    if (atomic_exchange_explicit(&lane->starved, 0, memory_order_seq_cst))
-        rayi_lane_wake(lane);
-}
-
-void rayi_lane_reclaim(rayi_lane *lane, unsigned slots)
-{
-    atomic_fetch_add_explicit(&lane->wanted, (int)slots, memory_order_seq_cst);
-    /* Slots that nobody uses come back at once. */
-    for (;;) {
-        int free = atomic_load_explicit(&lane->slots, memory_order_seq_cst);
-        if (free <= 0)
-            return;
-        if (!atomic_compare_exchange_weak_explicit(&lane->slots, &free, free - 1, memory_order_seq_cst,
-                                                   memory_order_seq_cst))
-            continue;
-        if (take_wanted(lane)) {
-            lane->ops.slot_returned(lane, 1);
-        } else {
-            rayi_lane_grant(lane, 1);
-            return;
-        }
-    }
-}
-
-static bool starved(rayi_lane *lane)
-{
-    return atomic_load(&lane->slots) <= 0 && rayi_queue_visible(lane, RAYI_NEEDS_SLOT);
-}
-
-/* Who says yes promises to tell when that may be over: either the thread that frees the next slot sees the promise, or
- * the second look sees the slot. */
-bool rayi_lane_starved(rayi_lane *lane)
-{
-    if (!starved(lane))
-        return false;
-    atomic_store(&lane->promised, true);
-    return starved(lane);
-}
-
 /* ---- sleeping and waking ---- */
 
 static void futex_wake(atomic_uint *word)
@@ -150,8 +51,12 @@ static void futex_wait(atomic_uint *word, int64_t deadline_ns)
 
 void rayi_thread_wake(rayi_thread *thread)
 {
+    rayi_lane *lane = thread->lane;
+
     if (atomic_exchange_explicit(&thread->parked, 1, memory_order_acq_rel) == 0)
         futex_wake(&thread->parked);
+    if (lane->ops.stir)
+        lane->ops.stir(lane);
 }
 
 bool rayi_thread_park(rayi_thread *thread, atomic_uint *word, int64_t deadline_ns)
@@ -159,19 +64,31 @@ bool rayi_thread_park(rayi_thread *thread, atomic_uint *word, int64_t deadline_n
     while (atomic_load_explicit(word, memory_order_acquire) == 0) {
         if (deadline_ns != INT64_MAX && rayi_now_ns() >= deadline_ns)
             return false;
-        if (atomic_exchange_explicit(&thread->parked, 0, memory_order_acq_rel) == 0)
+        if (thread->lane->ops.sleep)
+            thread->lane->ops.sleep(thread, word, deadline_ns);
+        else if (atomic_exchange_explicit(&thread->parked, 0, memory_order_acq_rel) == 0)
             futex_wait(&thread->parked, deadline_ns);
     }
     return true;
 }
 
-uint32_t rayi_lane_awake(const rayi_lane *lane)
+static uint32_t num_awake(const rayi_lane *lane)
 {
     unsigned absent = atomic_load_explicit(&lane->num_asleep, memory_order_relaxed) +
                       atomic_load_explicit(&lane->num_blocked, memory_order_relaxed);
     unsigned all = atomic_load_explicit(&lane->num_executors, memory_order_relaxed);
 
     return all > absent ? all - absent : 0;
+}
+
+bool rayi_lane_has_free_cpu(const rayi_lane *lane)
+{
+    return lane->config.num_cpus > 1 && num_awake(lane) < lane->config.num_cpus;
+}
+
+void rayi_lane_set_loop_searches(rayi_lane *lane, bool searches)
+{
+    atomic_store_explicit(&lane->loop_searches, searches, memory_order_relaxed);
 }
 
 bool rayi_lane_has_work(rayi_lane *lane)
@@ -258,7 +175,10 @@ bool rayi_lane_wake(rayi_lane *lane)
     if (sleeper) {
         rayi_thread_wake(sleeper);
     } else if (!may_spawn(lane)) {
+        /* Who slept has seen work and got up by itself. It takes one record, and could not become a searcher, who would
+         * look for more, while we were one: what it leaves is for the monitor if all are busy. */
         atomic_store_explicit(&lane->searching, 0, memory_order_seq_cst);
+        ask_for_monitor(lane);
     } else if (!spawn(lane, true)) {
         atomic_store_explicit(&lane->searching, 0, memory_order_seq_cst);
         ask_for_monitor(lane); /* the system may have a thread for us later */
@@ -281,6 +201,8 @@ static bool spin(rayi_thread *thread)
 
     if (lane->config.num_cpus < 2)
         return false;
+    if (atomic_load_explicit(&lane->loop_searches, memory_order_relaxed))
+        return false;
     end = rayi_now_ns() + RAYI_SPIN_NS;
     do {
         for (int i = 0; i < 32; i++) {
@@ -291,7 +213,7 @@ static bool spin(rayi_thread *thread)
             rayi_pause();
         }
         sched_yield(); /* whom we wait for may stand behind us on this CPU, where our wake-up has put it */
-    } while (rayi_now_ns() < end);
+    } while (rayi_now_ns() < end && !atomic_load_explicit(&lane->loop_searches, memory_order_relaxed));
     return false;
 }
 
@@ -463,16 +385,33 @@ static bool spawn(rayi_lane *lane, bool searching)
     return !failed;
 }
 
-bool rayi_lane_unstick(rayi_lane *lane)
+uint64_t rayi_lane_progress(const rayi_lane *lane)
 {
-    uint64_t progress = 0;
     unsigned contexts = atomic_load(&lane->num_contexts);
-    bool work = rayi_lane_has_work(lane);
+    uint64_t progress = 0;
 
     for (unsigned i = 0; i < contexts; i++) {
-        rayi_thread *thread = atomic_load(&lane->thread[i]);
+        const rayi_thread *thread = atomic_load(&lane->thread[i]);
         progress += thread ? atomic_load(&thread->ticks) : 0;
     }
+    return progress;
+}
+
+bool rayi_lane_has_room(const rayi_thread *thread)
+{
+    const rayi_ring *ring = &thread->ring[RAYI_NEEDS_SLOT];
+    unsigned waits = atomic_load_explicit(&ring->tail, memory_order_relaxed) -
+                     atomic_load_explicit(&ring->head, memory_order_relaxed);
+    int free = atomic_load_explicit(&thread->lane->slots, memory_order_relaxed);
+
+    return free > 0 && waits < (unsigned)free;
+}
+
+bool rayi_lane_unstick(rayi_lane *lane)
+{
+    uint64_t progress = rayi_lane_progress(lane);
+    bool work = rayi_lane_has_work(lane);
+
     if (work && progress == lane->last_progress && atomic_load(&lane->num_asleep) == 0 &&
         atomic_load(&lane->num_executors) < lane->config.max_threads)
         spawn(lane, false);

@@ -42,6 +42,10 @@ enum {
     RAYI_CANCEL_CHILDREN = 8, /* and so are the tasks that it submitted */
     RAYI_LATE = 64,           /* its deadline passed while it ran: ray_cancelled() says so, its value counts */
     RAYI_GROUP_LOST = 128,    /* with CANCEL: because its placement group was removed */
+    RAYI_NAMED = 256,         /* it stands in for another process's and is found by its number; set by one who has a
+                                 count */
+    RAYI_HOSTED = 512,        /* another node has submitted it, and tells of it */
+    RAYI_KEPT = 1024,         /* of a task: its arguments stay when it is done */
 };
 
 /* flags: set before the record is published. */
@@ -51,6 +55,7 @@ enum {
     RAYI_STREAMS = 4,    /* it has a stream of items */
     RAYI_WATCHED = 8,    /* the holder of the next-to-last count is told of (ops->abandoned) */
     RAYI_FLAGS_OF_EXECUTOR = 16,
+    RAYI_ELSEWHERE = 16, /* of tasks: a worker process runs it, ops->dispatch sees to it */
 };
 
 #define RAYI_CLOSED ((uintptr_t)1)
@@ -90,6 +95,8 @@ _Static_assert(sizeof(struct ray_ref) == 64 && sizeof(rayi_task) == 128, "the ho
 
 /* ---- what the lane asks of its owner ---- */
 
+enum rayi_poll { RAYI_POLL_BEGIN, RAYI_POLL_AGAIN, RAYI_POLL_END };
+
 typedef struct rayi_lane_ops {
     /* Runs a claimed task; completes it, now or later. The lane's count on the task has been taken over. */
     void (*run)(rayi_thread *thread, rayi_task *task);
@@ -104,6 +111,17 @@ typedef struct rayi_lane_ops {
     void (*ready)(rayi_thread *thread, rayi_task *task);
     /* The thread, in a task, is about to block on the record (NULL: on something else), or blocks no more. */
     void (*blocked)(rayi_thread *thread, rayi_record *record, bool blocks);
+    /* A task with RAYI_ELSEWHERE is in its turn (QUEUED); the lane's count on it goes along. */
+    void (*dispatch)(rayi_thread *thread, rayi_task *task);
+    /* A slot may be free for what rayi_lane_take_slot was refused; no lock is held. */
+    void (*slot_free)(rayi_lane *lane);
+    /* Looks for what other processes have sent. NULL, or: BEGIN and END stand around a while of looking again and
+     * again; END is the last look, after which news come by themselves. */
+    void (*poll)(rayi_thread *thread, enum rayi_poll when);
+    /* In a worker process, else NULL: sleeps until *word may have changed, news of the node are there, or the deadline;
+     * stir wakes all who sleep so. */
+    void (*sleep)(rayi_thread *thread, atomic_uint *word, int64_t deadline_ns);
+    void (*stir)(rayi_lane *lane);
     /* The first argument of a pending task that is not done, counted; NULL: none, or not to be seen. */
     rayi_record *(*next_argument)(rayi_task *task);
     /* So many slots that were asked back (rayi_lane_reclaim) are free; 0: a look at rayi_lane_starved is worth while.
@@ -147,6 +165,8 @@ struct rayi_thread {
     uint64_t callers;                /* how many have called from here */
     char *stack_low;                 /* below it helping stops */
     bool destroying, executor, has_slot, gave_slot, searching;
+    bool never_waits;  /* of a loop: what would wait fails (rayi_lane_block) */
+    bool has_deadline; /* what it waits for next is given up soon; for ops->blocked */
     uint32_t index;
     uint32_t ticks_since_overflow;
     int64_t pending_bytes;           /* not yet added to the lane's count */
@@ -156,6 +176,13 @@ struct rayi_thread {
     bool asleep;                     /* in the list of sleepers; under sleep_lock */
     void *block;                     /* as the heap gave it */
 };
+
+/* A wait until then is too short for something else to be run on top of it. */
+#define RAYI_SOON_NS INT64_C(5000000000)
+static inline bool rayi_is_soon(int64_t deadline_ns)
+{
+    return deadline_ns != INT64_MAX && deadline_ns - rayi_now_ns() < RAYI_SOON_NS;
+}
 
 extern _Thread_local rayi_thread *rayi_self __attribute__((tls_model("initial-exec")));
 
@@ -188,8 +215,21 @@ void rayi_lane_detach(void);
 /* Slots: given by the scheduler, asked back by it. */
 void rayi_lane_grant(rayi_lane *lane, unsigned slots);
 void rayi_lane_reclaim(rayi_lane *lane, unsigned slots);
+/* For what runs in other processes: a slot is taken while a worker has something to do (false: none is free, and
+ * ops->slot_free will be told), and given back; resuming never waits, as everywhere. must_return: the lane owes slots,
+ * give this one back at the next occasion. */
+bool rayi_lane_take_slot(rayi_lane *lane);
+void rayi_lane_give_slot(rayi_lane *lane);
+void rayi_lane_resume_slot(rayi_lane *lane);
+bool rayi_lane_must_return(const rayi_lane *lane);
+/* How many tasks wait elsewhere for a slot: they count as waiting for the lane's (rayi_lane_starved). */
+void rayi_lane_count_elsewhere(rayi_lane *lane, int64_t tasks);
+/* Other processes may send: threads that wait look for it (ops->poll). */
+void rayi_lane_set_polled(rayi_lane *lane, bool polled);
 /* Tasks wait for a slot; when that may be over ops->slot_returned comes. */
 bool rayi_lane_starved(rayi_lane *lane);
+/* Is a slot free? If none is, ops->slot_returned comes when one is. */
+bool rayi_lane_watch_slots(rayi_lane *lane);
 /* A thread is started if work waits and none has been taken up since the last call; true while work waits. */
 bool rayi_lane_unstick(rayi_lane *lane);
 
@@ -198,6 +238,13 @@ typedef struct rayi_lane_counts {
     int64_t slots, pending_bytes;
 } rayi_lane_counts;
 void rayi_lane_count(rayi_lane *lane, rayi_lane_counts *out);
+/* There are CPUs, more than one, that its executors leave idle: one may be spent on waiting for what comes soon. */
+bool rayi_lane_has_free_cpu(const rayi_lane *lane);
+/* The node's loop waits for news awake: the lane's threads sleep meanwhile, since one that searches is enough. */
+void rayi_lane_set_loop_searches(rayi_lane *lane, bool searches);
+uint64_t rayi_lane_progress(const rayi_lane *lane); /* how much its threads have run; goes down when one ends */
+/* Free slots that no task waits for which this thread has put into its queue: what it submits now starts at once. */
+bool rayi_lane_has_room(const rayi_thread *thread);
 
 /* ---- blocks and counts ---- */
 
@@ -235,7 +282,8 @@ static inline void rayi_record_unref(rayi_thread *thread, rayi_record *record)
     /* The only count is ours: nobody else can raise it, so no read-modify-write is needed. Those that can be found by
      * other ways than a count (runners, through the list of actors) are the exception. */
     bool alone = record->type != RAYI_RUNNER && !(record->flags & RAYI_WATCHED) &&
-                 atomic_load_explicit(&record->refs, memory_order_acquire) == 1;
+                 atomic_load_explicit(&record->refs, memory_order_acquire) == 1 &&
+                 !(atomic_load_explicit(&record->state, memory_order_relaxed) & RAYI_NAMED);
 
     if (!alone && !(record->flags & RAYI_WATCHED) &&
         atomic_fetch_sub_explicit(&record->refs, 1, memory_order_acq_rel) != 1)
@@ -264,6 +312,7 @@ void rayi_record_complete(rayi_thread *thread, rayi_record *record);
 /* True for one caller only: who claims a task ends it. */
 bool rayi_record_claim(rayi_record *record);
 bool rayi_record_claim_queued(rayi_record *record); /* only if it stands in a run queue */
+void rayi_record_unclaim(rayi_record *record);      /* by who claimed it and has not begun: QUEUED again */
 /* Asks to cancel; returns the state before. */
 unsigned rayi_record_ask_cancel(rayi_record *record, bool children);
 /* Was it, or an unfinished ancestor with its children, asked to stop? */
@@ -304,27 +353,34 @@ void rayi_thread_wake(rayi_thread *thread);
 bool rayi_lane_help(rayi_thread *thread, rayi_record *record);
 /* ---- mailboxes ---- */
 
-/* In a call's state: it was taken from a runner that still works on its arguments; they go with the record. */
-enum { RAYI_TAKEN = 16 };
+/* In a call's state: TAKEN: from a runner that still works on its arguments, which go with the record; PARTED: it is
+ * under way, but no runner has it: it ends later. */
+enum { RAYI_TAKEN = 16, RAYI_PARTED = 32 };
 
 /* A queue of calls of which up to `concurrency` run at once. Calls of one caller keep their order, also while their
- * arguments resolve. The runner's counts are the mailbox's counts. */
+ * arguments resolve. The runner's counts are the mailbox's counts; a further mailbox has those of its first one. */
 struct rayi_mailbox {
     rayi_record runner;       /* what stands in run queues for it; content.pointer is the mailbox */
+    rayi_record *owner;       /* the runner whose counts keep the mailbox: its own, or the first one's */
     _Atomic(uintptr_t) inbox; /* RAYI_IDLE, or a stack of calls, newest first */
     atomic_uint num_held;     /* calls whose turn has not come */
     _Alignas(64) pthread_mutex_t lock;
     rayi_task *first, *last; /* calls in order */
+    rayi_task *behind;       /* put back first since one was taken last; or NULL */
     rayi_task *running;      /* those under way, linked by head.next */
     struct rayi_held *held;  /* callers with calls whose arguments are not done */
-    uint32_t runners;        /* in queues or serving */
-    uint32_t epoch;          /* how often running calls were taken from their runners */
-    bool runner_busy;        /* the runner within is in a queue or serving; more of them are blocks of the pool */
-    bool poked;              /* look again before resting */
-    uint32_t allowed;        /* runners at once: 0 until calls may run, then up to concurrency */
+    uint32_t num_running;
+    uint32_t runners; /* in queues or serving */
+    uint32_t epoch;   /* how often running calls were taken from their runners */
+    bool runner_busy; /* the runner within is in a queue or serving; more of them are blocks of the pool */
+    bool poked;       /* look again before resting */
+    uint32_t allowed; /* runners, and calls, at once: 0 until calls may run, then up to concurrency */
 };
 /* In the first bytes of a block that rayi_pool_alloc gave with type RAYI_RUNNER. */
 int rayi_mailbox_init(rayi_mailbox *mailbox);
+/* A further queue of whoever has the first one, with no calls in common; in any memory of 64 bytes' alignment that
+ * lives as long. */
+int rayi_mailbox_init_further(rayi_mailbox *mailbox, rayi_mailbox *first);
 void rayi_mailbox_fini(rayi_mailbox *mailbox);
 /* Takes the call's place in the queue; arguments may be pending. False: no memory, the call has no place. */
 bool rayi_mailbox_post(rayi_thread *thread, rayi_mailbox *mailbox, rayi_task *call);
@@ -336,12 +392,26 @@ rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox, uint32_
  * drops the count that it was left, forgets the mailbox and ends. */
 bool rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch, bool put_back);
 void rayi_mailbox_forget(rayi_mailbox *mailbox, const rayi_record *runner);
-/* For ops->serve: this runner leaves while others stay. False: it is the only one. */
-bool rayi_mailbox_leave(rayi_mailbox *mailbox, const rayi_record *runner);
+/* For ops->serve, instead of ran: the call goes on without its runner, and counts among those at once until it has
+ * ended, in whichever thread. False as with ran. */
+bool rayi_mailbox_part(rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch);
+/* A parted call has ended. TAKEN: meanwhile; whoever did that ends it. AGAIN: again said yes, under the lock: it is at
+ * the head of the queue. */
+enum rayi_ran { RAYI_RAN, RAYI_RAN_TAKEN, RAYI_RAN_AGAIN };
+enum rayi_ran rayi_mailbox_ran_parted(rayi_thread *thread, rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch,
+                                      bool (*again)(rayi_task *call, void *arg), void *arg);
 bool rayi_mailbox_busy(rayi_mailbox *mailbox);  /* calls are under way */
 bool rayi_mailbox_empty(rayi_mailbox *mailbox); /* no call is under way, waits or is held */
+/* For ops->serve: a rest with calls left, until a poke. False: poked meanwhile, look again. */
+bool rayi_mailbox_pause(rayi_mailbox *mailbox, const rayi_record *runner);
 /* For ops->serve, when next gave none: false means look again. */
 bool rayi_mailbox_rest(rayi_mailbox *mailbox, const rayi_record *runner);
+/* For the runner of calls that run elsewhere (RAYI_ELSEWHERE among its flags: it serves at once, on the thread that
+ * would have queued it): the next call, claimed, that is no longer the mailbox's; or it returns to where it was. */
+rayi_task *rayi_mailbox_take(rayi_thread *thread, rayi_mailbox *mailbox);
+void rayi_mailbox_return(rayi_mailbox *mailbox, rayi_task *call);
+/* For anybody: one that was taken before the last one, and sent, is back at the head; of several the newest first. */
+void rayi_mailbox_put_back(rayi_mailbox *mailbox, rayi_task *call);
 /* Takes all waiting calls out, held ones included, for the caller to end: linked by head.next, each must be claimed. */
 rayi_task *rayi_mailbox_take_waiting(rayi_mailbox *mailbox);
 /* Takes the calls that are under way from their runners, for the caller to end: linked likewise, claimed. Those that

@@ -9,8 +9,17 @@
  * Order. Calls of one caller keep the order of submission. A call whose arguments are not done is held in its caller's
  * list, and so is every later call of that caller while that list is not empty; when arguments resolve, the head of
  * each list that is ready moves on to the inbox, under the lock. A caller itself submits from one thread, sees its own
- * changes of num_held, and meets a decrement by others (release) only after the calls were pushed. */
+ * changes of num_held, and meets a decrement by others (release) only after the calls were pushed.
+ *
+ * Of an actor that lives elsewhere the one runner of a queue takes calls and sends them; when that process dies the
+ * sent ones are put back at the head, by whoever notices, newest first. They came before the one that the runner has
+ * just taken and finds it cannot send: that returns behind the first of those that were put back since it was taken.
+ *
+ * A call may part from its runner and end later. The runner goes on, but with `allowed` calls under way it gets none:
+ * it rests with calls left in the queue, and whoever ends a parted call schedules one again. */
 #include "lane/inside.h"
+
+#include <string.h>
 
 typedef struct rayi_held {
     struct rayi_held *next;
@@ -21,13 +30,26 @@ typedef struct rayi_held {
 int rayi_mailbox_init(rayi_mailbox *mailbox)
 {
     mailbox->runner.content.pointer = mailbox;
+    mailbox->owner = &mailbox->runner;
     atomic_store_explicit(&mailbox->inbox, RAYI_IDLE, memory_order_relaxed);
     atomic_store_explicit(&mailbox->num_held, 0, memory_order_relaxed);
-    mailbox->first = mailbox->last = mailbox->running = NULL;
+    mailbox->first = mailbox->last = mailbox->behind = mailbox->running = NULL;
     mailbox->held = NULL;
-    mailbox->runners = mailbox->allowed = mailbox->epoch = 0;
+    mailbox->num_running = mailbox->runners = mailbox->allowed = mailbox->epoch = 0;
     mailbox->runner_busy = mailbox->poked = false;
     return pthread_mutex_init(&mailbox->lock, NULL) ? rayi_fail(RAY_ERR_SYSTEM, "no mutex for an actor") : 0;
+}
+
+int rayi_mailbox_init_further(rayi_mailbox *mailbox, rayi_mailbox *first)
+{
+    int r;
+
+    memset(mailbox, 0, sizeof *mailbox);
+    r = rayi_mailbox_init(mailbox);
+    mailbox->runner.type = RAYI_RUNNER;
+    mailbox->runner.flags = first->runner.flags;
+    mailbox->owner = first->owner;
+    return r;
 }
 
 void rayi_mailbox_fini(rayi_mailbox *mailbox)
@@ -46,10 +68,11 @@ static rayi_record *new_runner(rayi_thread *thread, rayi_mailbox *mailbox)
         if (!runner)
             return NULL;
         runner->content.pointer = mailbox;
+        runner->flags = mailbox->runner.flags;
     }
     mailbox->runner_busy = true;
     mailbox->runners++;
-    rayi_record_ref(&mailbox->runner); /* for as long as it is in a queue or serves */
+    rayi_record_ref(mailbox->owner); /* for as long as it is in a queue or serves */
     return runner;
 }
 
@@ -203,48 +226,57 @@ static rayi_task *pop(rayi_mailbox *mailbox)
     return call;
 }
 
+/* The lock is held; what was cancelled meanwhile goes to *stale. */
+static rayi_task *pop_claimed(rayi_mailbox *mailbox, rayi_record **stale)
+{
+    rayi_task *call;
+
+    while ((call = pop(mailbox)) && !rayi_record_claim(&call->head)) {
+        call->head.next = *stale;
+        *stale = &call->head;
+    }
+    return call;
+}
+
+static void drop_stale(rayi_thread *thread, rayi_record *stale)
+{
+    for (rayi_record *next; stale; stale = next) {
+        next = stale->next;
+        rayi_record_unref(thread, stale);
+    }
+}
+
+/* So many calls are under way as may be; the lock is held. */
+static bool full(const rayi_mailbox *mailbox)
+{
+    return mailbox->num_running >= mailbox->allowed;
+}
+
 rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox, uint32_t *epoch)
 {
     rayi_record *runner = NULL, *stale = NULL;
-    rayi_task *call;
+    rayi_task *call = NULL;
 
     pthread_mutex_lock(&mailbox->lock);
     mailbox->poked = false;
     *epoch = mailbox->epoch;
     if (!mailbox->first)
         collect(mailbox);
-    while ((call = pop(mailbox)) && !rayi_record_claim(&call->head)) { /* cancelled meanwhile */
-        call->head.next = stale;
-        stale = &call->head;
-    }
+    if (!full(mailbox))
+        call = pop_claimed(mailbox, &stale);
     if (call) {
         call->head.next = mailbox->running ? &mailbox->running->head : NULL;
         mailbox->running = call;
-        if (mailbox->runners < mailbox->allowed &&
+        mailbox->num_running++;
+        if (mailbox->runners < mailbox->allowed && !full(mailbox) &&
             (mailbox->first || atomic_load_explicit(&mailbox->inbox, memory_order_relaxed) > RAYI_IDLE))
             runner = new_runner(thread, mailbox);
     }
     pthread_mutex_unlock(&mailbox->lock);
     if (runner)
         rayi_lane_enqueue(thread, runner);
-    for (rayi_record *next; stale; stale = next) {
-        next = stale->next;
-        rayi_record_unref(thread, stale);
-    }
+    drop_stale(thread, stale);
     return call;
-}
-
-static void leave_running(rayi_mailbox *mailbox, rayi_task *call)
-{
-    rayi_task *at = mailbox->running;
-
-    if (at == call) {
-        mailbox->running = (rayi_task *)call->head.next;
-        return;
-    }
-    while (at->head.next != &call->head)
-        at = (rayi_task *)at->head.next;
-    at->head.next = call->head.next;
 }
 
 /* To the head of the queue; the lock is held. */
@@ -255,6 +287,80 @@ static void unpop(rayi_mailbox *mailbox, rayi_task *call)
     mailbox->first = call;
     if (!mailbox->last)
         mailbox->last = call;
+}
+
+rayi_task *rayi_mailbox_take(rayi_thread *thread, rayi_mailbox *mailbox)
+{
+    rayi_record *stale = NULL;
+    rayi_task *call;
+
+    pthread_mutex_lock(&mailbox->lock);
+    mailbox->poked = false;
+    mailbox->behind = NULL;
+    if (!mailbox->first)
+        collect(mailbox);
+    call = pop_claimed(mailbox, &stale);
+    pthread_mutex_unlock(&mailbox->lock);
+    drop_stale(thread, stale);
+    return call;
+}
+
+void rayi_mailbox_put_back(rayi_mailbox *mailbox, rayi_task *call)
+{
+    pthread_mutex_lock(&mailbox->lock);
+    unpop(mailbox, call);
+    if (!mailbox->behind)
+        mailbox->behind = call;
+    pthread_mutex_unlock(&mailbox->lock);
+}
+
+void rayi_mailbox_return(rayi_mailbox *mailbox, rayi_task *call)
+{
+    rayi_task *behind;
+
+    pthread_mutex_lock(&mailbox->lock);
+    behind = mailbox->behind;
+    if (behind) { /* in the queue still: only this runner takes calls out, or all go */
+        atomic_fetch_and_explicit(&call->head.state, ~(unsigned)RAYI_PHASE, memory_order_release);
+        call->head.next = behind->head.next;
+        behind->head.next = &call->head;
+        if (mailbox->last == behind)
+            mailbox->last = call;
+    } else {
+        unpop(mailbox, call);
+    }
+    mailbox->behind = NULL;
+    pthread_mutex_unlock(&mailbox->lock);
+}
+
+bool rayi_mailbox_pause(rayi_mailbox *mailbox, const rayi_record *runner)
+{
+    bool pauses;
+
+    pthread_mutex_lock(&mailbox->lock);
+    pauses = !mailbox->poked;
+    mailbox->poked = false;
+    if (pauses) {
+        mailbox->runners--;
+        if (runner == &mailbox->runner)
+            mailbox->runner_busy = false;
+    }
+    pthread_mutex_unlock(&mailbox->lock);
+    return pauses;
+}
+
+static void leave_running(rayi_mailbox *mailbox, rayi_task *call)
+{
+    rayi_task *at = mailbox->running;
+
+    mailbox->num_running--;
+    if (at == call) {
+        mailbox->running = (rayi_task *)call->head.next;
+        return;
+    }
+    while (at->head.next != &call->head)
+        at = (rayi_task *)at->head.next;
+    at->head.next = call->head.next;
 }
 
 bool rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch, bool put_back)
@@ -269,6 +375,42 @@ bool rayi_mailbox_ran(rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch, bo
         unpop(mailbox, call);
     pthread_mutex_unlock(&mailbox->lock);
     return ours;
+}
+
+bool rayi_mailbox_part(rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch)
+{
+    bool ours;
+
+    pthread_mutex_lock(&mailbox->lock);
+    ours = epoch == mailbox->epoch;
+    if (ours)
+        atomic_fetch_or_explicit(&call->head.state, RAYI_PARTED, memory_order_relaxed);
+    pthread_mutex_unlock(&mailbox->lock);
+    return ours;
+}
+
+enum rayi_ran rayi_mailbox_ran_parted(rayi_thread *thread, rayi_mailbox *mailbox, rayi_task *call, uint32_t epoch,
+                                      bool (*again)(rayi_task *call, void *arg), void *arg)
+{
+    enum rayi_ran how = RAYI_RAN_TAKEN;
+    rayi_record *runner = NULL;
+
+    pthread_mutex_lock(&mailbox->lock);
+    if (epoch == mailbox->epoch) {
+        how = again(call, arg) ? RAYI_RAN_AGAIN : RAYI_RAN;
+        leave_running(mailbox, call);
+        atomic_fetch_and_explicit(&call->head.state, ~(unsigned)RAYI_PARTED, memory_order_relaxed);
+        if (how == RAYI_RAN_AGAIN)
+            unpop(mailbox, call);
+        /* Runners that found no room for a call have rested, and the inbox is as they left it. */
+        if (mailbox->runners < mailbox->allowed &&
+            (mailbox->first || atomic_load_explicit(&mailbox->inbox, memory_order_relaxed) != RAYI_IDLE))
+            runner = new_runner(thread, mailbox);
+    }
+    pthread_mutex_unlock(&mailbox->lock);
+    if (runner)
+        rayi_lane_enqueue(thread, runner);
+    return how;
 }
 
 void rayi_mailbox_forget(rayi_mailbox *mailbox, const rayi_record *runner)
@@ -300,30 +442,15 @@ bool rayi_mailbox_empty(rayi_mailbox *mailbox)
     return empty;
 }
 
-bool rayi_mailbox_leave(rayi_mailbox *mailbox, const rayi_record *runner)
-{
-    bool leaves;
-
-    pthread_mutex_lock(&mailbox->lock);
-    leaves = mailbox->runners > 1;
-    if (leaves) {
-        mailbox->runners--;
-        if (runner == &mailbox->runner)
-            mailbox->runner_busy = false;
-    }
-    pthread_mutex_unlock(&mailbox->lock);
-    return leaves;
-}
-
 bool rayi_mailbox_rest(rayi_mailbox *mailbox, const rayi_record *runner)
 {
     uintptr_t none = 0;
     bool rests;
 
     pthread_mutex_lock(&mailbox->lock);
-    rests = !mailbox->poked && !mailbox->first;
+    rests = !mailbox->poked && (!mailbox->first || full(mailbox));
     mailbox->poked = false;
-    if (rests)
+    if (rests && !mailbox->first)
         rests = atomic_compare_exchange_strong_explicit(&mailbox->inbox, &none, RAYI_IDLE, memory_order_acq_rel,
                                                         memory_order_relaxed) ||
                 none == RAYI_IDLE;
@@ -348,7 +475,7 @@ void rayi_mailbox_serve(rayi_thread *thread, rayi_record *runner)
     }
     if (runner != &mailbox->runner) /* else it may be in a queue again already */
         rayi_pool_free(thread, runner);
-    rayi_record_unref(thread, &mailbox->runner);
+    rayi_record_unref(thread, mailbox->owner);
 }
 
 rayi_task *rayi_mailbox_take_waiting(rayi_mailbox *mailbox)
@@ -370,7 +497,7 @@ rayi_task *rayi_mailbox_take_waiting(rayi_mailbox *mailbox)
         rayi_free(held);
     }
     atomic_store_explicit(&mailbox->num_held, 0, memory_order_release);
-    mailbox->first = mailbox->last = NULL;
+    mailbox->first = mailbox->last = mailbox->behind = NULL;
     pthread_mutex_unlock(&mailbox->lock);
     return first;
 }
@@ -383,11 +510,16 @@ rayi_task *rayi_mailbox_take_running(rayi_mailbox *mailbox, bool (*again)(rayi_t
     mailbox->epoch++;
     call = mailbox->running;
     mailbox->running = NULL;
+    mailbox->num_running = 0;
     for (; call; call = next) {
         next = (rayi_task *)call->head.next;
-        mailbox->runners--;           /* its runner is on its own */
-        rayi_record_ref(&call->head); /* and keeps what it works on */
-        atomic_fetch_or_explicit(&call->head.state, RAYI_TAKEN, memory_order_relaxed);
+        if (atomic_load_explicit(&call->head.state, memory_order_relaxed) & RAYI_PARTED) {
+            atomic_fetch_and_explicit(&call->head.state, ~(unsigned)RAYI_PARTED, memory_order_relaxed);
+        } else {
+            mailbox->runners--;           /* its runner is on its own */
+            rayi_record_ref(&call->head); /* and keeps what it works on */
+            atomic_fetch_or_explicit(&call->head.state, RAYI_TAKEN, memory_order_relaxed);
+        }
         if (again(call)) {
             unpop(mailbox, call);
         } else {

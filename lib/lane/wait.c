@@ -9,6 +9,10 @@
 
 void rayi_lane_enqueue(rayi_thread *thread, rayi_record *record)
 {
+    if (record->type == RAYI_RUNNER && (record->flags & RAYI_ELSEWHERE)) {
+        rayi_mailbox_serve(thread, record);
+        return;
+    }
     rayi_queue_push(thread, rayi_kind_of_work(record), record);
     atomic_thread_fence(memory_order_seq_cst);
     rayi_lane_wake(thread->lane);
@@ -33,7 +37,10 @@ void rayi_task_enqueue(rayi_thread *thread, rayi_task *task)
     while ((state & RAYI_PHASE) == RAYI_PENDING)
         if (atomic_compare_exchange_weak_explicit(&task->head.state, &state, state | RAYI_QUEUED, memory_order_release,
                                                   memory_order_relaxed)) {
-            rayi_lane_enqueue(thread, &task->head);
+            if (task->head.flags & RAYI_ELSEWHERE)
+                thread->lane->ops.dispatch(thread, task);
+            else
+                rayi_lane_enqueue(thread, &task->head);
             return;
         }
     rayi_record_unref(thread, &task->head); /* cancelled meanwhile */
@@ -84,7 +91,7 @@ bool rayi_lane_help(rayi_thread *thread, rayi_record *record)
 {
     bool escaped = record->flags & RAYI_ESCAPED, borrowed = false;
 
-    if (record->type != RAYI_TASK || (record->flags & RAYI_OWN_THREAD) ||
+    if (record->type != RAYI_TASK || (record->flags & (RAYI_OWN_THREAD | RAYI_ELSEWHERE)) ||
         (atomic_load_explicit(&record->state, memory_order_relaxed) & RAYI_PHASE) != RAYI_QUEUED ||
         (char *)__builtin_frame_address(0) < thread->stack_low)
         return false;
@@ -146,6 +153,9 @@ int rayi_lane_block(rayi_thread *thread, rayi_record *record)
 {
     rayi_lane *lane = thread->lane;
 
+    if (thread->never_waits)
+        return rayi_fail(RAY_ERR_STORE_FULL, "the node's loop waits neither for room in the object store nor for bytes "
+                                             "that are on disk or on another node");
     if (!thread->frame)
         return 0;
     if (thread->executor && atomic_fetch_add(&lane->num_blocked, 1) + 1 >= lane->config.max_threads) {
@@ -180,24 +190,40 @@ void rayi_lane_unblock(rayi_thread *thread)
         atomic_fetch_sub(&thread->lane->num_blocked, 1);
 }
 
+/* Who waits for news of other processes takes them in itself, sooner than the loop would. */
+static bool may_spin(const rayi_lane *lane, bool polls)
+{
+    return (polls || !atomic_load_explicit(&lane->loop_searches, memory_order_relaxed)) && rayi_lane_has_free_cpu(lane);
+}
+
 /* Spins while a CPU is free for it and the record runs somewhere; true: done. */
 static bool spin_for(rayi_thread *thread, rayi_record *record, int64_t deadline_ns)
 {
     rayi_lane *lane = thread->lane;
     int64_t end;
+    bool polls;
 
-    if (lane->config.num_cpus < 2 || rayi_lane_awake(lane) >= lane->config.num_cpus)
+    polls = atomic_load_explicit(&lane->polled, memory_order_relaxed);
+    if (!may_spin(lane, polls))
         return rayi_record_done(record);
     end = RAYI_MIN(deadline_ns, rayi_now_ns() + RAYI_SPIN_NS);
+    if (polls)
+        lane->ops.poll(thread, RAYI_POLL_BEGIN);
     do {
-        for (int i = 0; i < 32; i++) {
+        for (int i = 0; i < (polls ? 128 : 32); i++) {
             if (rayi_record_done(record))
-                return true;
+                break;
             rayi_pause();
+            if (polls)
+                lane->ops.poll(thread, RAYI_POLL_AGAIN);
         }
+        if (rayi_record_done(record))
+            break;
         sched_yield(); /* whom we wait for may stand behind us on this CPU, where our wake-up has put it */
-    } while (rayi_now_ns() < end && rayi_lane_awake(lane) < lane->config.num_cpus);
-    return false;
+    } while (rayi_now_ns() < end && may_spin(lane, polls));
+    if (polls)
+        lane->ops.poll(thread, RAYI_POLL_END);
+    return rayi_record_done(record);
 }
 
 static int sleep_for(rayi_thread *thread, rayi_record *record, int64_t deadline_ns)
@@ -208,7 +234,9 @@ static int sleep_for(rayi_thread *thread, rayi_record *record, int64_t deadline_
 
     if (deadline_ns != INT64_MAX && rayi_now_ns() >= deadline_ns)
         return RAY_ERR_TIMEOUT;
+    thread->has_deadline = rayi_is_soon(deadline_ns);
     r = rayi_lane_block(thread, record);
+    thread->has_deadline = false;
     if (r < 0)
         return r;
     if (atomic_load(&lane->num_executors) == 0 && rayi_lane_has_work(lane))

@@ -3,12 +3,22 @@
  * timer is due, the brains are asked what to do until they want nothing more. */
 #include "raylet/inside.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 static int64_t next_moment(const rayi_node *node)
 {
-    return RAYI_MIN(rayi_ledger_next_deadline(node->ledger), rayi_scheduler_wake_ms(node->scheduler));
+    int64_t next = RAYI_MIN(rayi_ledger_next_deadline(node->ledger), rayi_scheduler_wake_ms(node->scheduler));
+
+    if (node->planner)
+        next = RAYI_MIN(next, rayi_planner_wake_ms(node->planner));
+    next = RAYI_MIN(next, rayi_overflow_wake_ms(node));
+    next = RAYI_MIN(next, rayi_published_wake_ms(node));
+    next = RAYI_MIN(next, rayi_keys_wake_ms(node));
+    return RAYI_MIN(next, rayi_wide_wake_ms(node));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -18,6 +28,11 @@ static void on_timer(uv_timer_t *timer)
 
     rayi_ledger_tick(node->ledger, now);
     rayi_scheduler_tick(node->scheduler, now);
+    if (node->planner)
+        rayi_planner_tick(node->planner, now);
+    rayi_wide_tick(node, now);
+    rayi_published_tick(node, now);
+    rayi_keys_tick(node, now);
     rayi_node_pump(node);
 }
 
@@ -78,13 +93,26 @@ void rayi_node_pump(rayi_node *node)
             rayi_escape_ledger_action(node, &ledger);
             any = true;
         }
+        any |= rayi_wide_pump(node);
+        any |= rayi_plan_pump(node);
+        any |= rayi_published_pump(node);
         while (rayi_scheduler_next(node->scheduler, &scheduler)) {
             scheduler_action(node, &scheduler);
-            any = true;
+            node->self_changed = any = true;
         }
     } while (any);
-    if (atomic_load(&node->running))
-        set_timer(node);
+    if (!atomic_load(&node->running))
+        return;
+    if (node->cluster) {
+        rayi_overflow_look(node);
+        rayi_cluster_pump(node->cluster);
+    }
+    set_timer(node);
+}
+
+void rayi_node_stir(rayi_node *node)
+{
+    rayi_wake_send(&node->wake);
 }
 
 static void handle_all(rayi_node *node)
@@ -103,9 +131,9 @@ static void handle_all(rayi_node *node)
     rayi_node_pump(node);
 }
 
-static void on_async(uv_async_t *async)
+static void on_wake(void *node)
 {
-    handle_all(async->data);
+    handle_all(node);
 }
 
 /* `posting` and `running` are sequentially consistent: either the poster sees that the loop has ended, or the loop,
@@ -124,7 +152,7 @@ bool rayi_loop_post(rayi_node *node, rayi_message *message)
         while (!atomic_compare_exchange_weak_explicit(&node->inbox, &first, message, memory_order_acq_rel,
                                                       memory_order_relaxed));
         if (!first)
-            uv_async_send(&node->async);
+            rayi_wake_send(&node->wake);
     }
     atomic_fetch_sub(&node->posting, 1);
     return runs;
@@ -132,26 +160,67 @@ bool rayi_loop_post(rayi_node *node, rayi_message *message)
 
 /* ---- the loop's life ---- */
 
+/* A loop needs that many at most. libuv 1.44 keeps its epoll descriptor for good when a later one cannot be had, so it
+ * is not asked for a loop while so few are left. */
+static int probe_descriptors(void)
+{
+    int fds[8], r = 0;
+    size_t count = 0;
+
+    while (count < RAYI_COUNT_OF(fds) && r == 0) {
+        fds[count] = eventfd(0, EFD_CLOEXEC);
+        if (fds[count] >= 0)
+            count++;
+        else
+            r = uv_translate_sys_error(errno);
+    }
+    while (count > 0)
+        close(fds[--count]);
+    return r;
+}
+
+/* Of a node alone the loop is on no short way: its threads wait for each other, and for worker processes, themselves.
+ */
+static bool may_search(void *of)
+{
+    const rayi_node *node = of;
+
+    return node->cluster && rayi_lane_has_free_cpu(rayi_executor_lane(node->executor));
+}
+
+static void searches(void *of, bool begins)
+{
+    const rayi_node *node = of;
+
+    rayi_lane_set_loop_searches(rayi_executor_lane(node->executor), begins);
+}
+
 static int open_handles(rayi_node *node)
 {
-    int r = uv_loop_init(&node->loop);
+    int r = probe_descriptors();
 
+    if (r == 0)
+        r = uv_loop_init(&node->loop);
     if (r < 0)
         return r;
-    r = uv_async_init(&node->loop, &node->async, on_async);
+    rayi_vigil_open(&node->vigil, &node->loop, may_search, searches, node);
+    r = rayi_wake_open(&node->wake, &node->loop, &node->vigil, on_wake, node);
     if (r < 0) {
+        rayi_vigil_close(&node->vigil);
+        uv_run(&node->loop, UV_RUN_DEFAULT);
         uv_loop_close(&node->loop);
         return r;
     }
     uv_timer_init(&node->loop, &node->timer);
     uv_timer_init(&node->loop, &node->monitor);
-    node->async.data = node->timer.data = node->monitor.data = node;
+    node->timer.data = node->monitor.data = node;
     return 0;
 }
 
 static void close_handles(rayi_node *node)
 {
-    uv_close((uv_handle_t *)&node->async, NULL);
+    rayi_wake_close(&node->wake, NULL);
+    rayi_vigil_close(&node->vigil);
     uv_close((uv_handle_t *)&node->timer, NULL);
     uv_close((uv_handle_t *)&node->monitor, NULL);
 }
@@ -170,6 +239,8 @@ static void *loop_main(void *arg)
 
     node->thread = rayi_lane_attach(rayi_executor_lane(node->executor));
     begun->failed = !node->thread;
+    if (node->thread)
+        node->thread->never_waits = true;
     uv_sem_post(&begun->done); /* begun is gone from here on */
     if (node->thread)
         uv_run(&node->loop, UV_RUN_DEFAULT);

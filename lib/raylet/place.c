@@ -98,6 +98,7 @@ static int register_place(rayi_node *node, void *arg)
                                 (uintptr_t)p->actor);
     else if (r == 0)
         *rayi_actor_place(p->actor) = p; /* from here on its death is told to handle_death */
+    rayi_node_stir(node);                /* called from a link, the loop would not look at the scheduler */
     return r;
 }
 
@@ -119,6 +120,22 @@ static void handle_death(rayi_node *node, rayi_message *message)
     rayi_record_unref(node->thread, rayi_actor_record(actor)); /* with the last count place_free comes */
 }
 
+/* In a cluster the head has the names. */
+static int enter_name(rayi_thread *thread, place *p)
+{
+    rayi_node *node = rayi_node_of(thread);
+
+    if (!p->name || !node->cluster)
+        return 0;
+    p->name = NULL;
+    if (!thread->never_waits)
+        return rayi_called_enter(thread, p->actor, p->get_if_exists, &p->instead);
+    if (p->get_if_exists)
+        return rayi_fail(RAY_ERR_UNSUPPORTED, "%s: get_if_exists cannot be served here: use ray_actor_get first",
+                         rayi_actor_class(p->actor));
+    return rayi_called_enter_later(node, p->actor);
+}
+
 int rayi_place_actor(rayi_thread *thread, ray_actor *actor, const ray_actor_options *options, ray_actor **instead)
 {
     place *p = rayi_zalloc(sizeof *p);
@@ -130,7 +147,8 @@ int rayi_place_actor(rayi_thread *thread, ray_actor *actor, const ray_actor_opti
     p->message.handle = handle_death;
     p->name = rayi_actor_name(actor);
     p->get_if_exists = options->get_if_exists;
-    p->placed = options->resources || options->labels || options->node_id || options->group;
+    p->placed =
+        !rayi_actor_afar(actor) && (options->resources || options->labels || options->node_id || options->group);
     /* Without resources of its own an actor takes a CPU to be placed and none while it runs: on one node that is none.
      */
     r = rayi_wish_fill(thread, &p->wish, options->resources, options->resources ? &rayi_resources_one_cpu : NULL,
@@ -143,7 +161,9 @@ int rayi_place_actor(rayi_thread *thread, ray_actor *actor, const ray_actor_opti
         p->detached = true;
         rayi_actor_retain(actor);
     }
-    r = rayi_node_ask(thread, register_place, p);
+    r = enter_name(thread, p);
+    if (r == 0 && !p->instead)
+        r = rayi_node_ask(thread, register_place, p);
     if (r == 0 && !p->instead)
         return 0;
     *instead = p->instead;
@@ -159,6 +179,7 @@ void rayi_unplace_actor(rayi_thread *thread, ray_actor *actor)
 {
     place *p = place_of(actor);
 
+    rayi_afar_unplace(thread, actor);
     if (p && !atomic_exchange(&p->dead, true))
         rayi_loop_post(rayi_node_of(thread), &p->message);
 }
@@ -166,6 +187,13 @@ void rayi_unplace_actor(rayi_thread *thread, ray_actor *actor)
 void rayi_place_freed(void *of_actor)
 {
     place_free(of_actor);
+}
+
+const rayi_wish *rayi_place_wish(ray_actor *actor)
+{
+    const place *p = place_of(actor);
+
+    return p && p->placed ? &p->wish : NULL;
 }
 
 const char *rayi_place_resources(ray_actor *actor, const char **gpus, const char **group_id)
@@ -207,8 +235,8 @@ void rayi_place_stop(rayi_node *node)
     rayi_wish *wish, *next;
 
     HASH_ITER (hh, node->wishes, wish, next) {
-        place *p = (place *)wish;
-        if (wish->actor && p->detached) {
+        place *p = wish->actor && !rayi_actor_afar(wish->actor) ? (place *)wish : NULL;
+        if (p && p->detached) {
             p->detached = false;
             rayi_actor_release(node->thread, p->actor);
         }
@@ -232,5 +260,7 @@ ray_actor *rayi_node_find_actor(rayi_thread *thread, const char *name)
 {
     search s = {.name = name};
 
+    if (rayi_node_of(thread)->cluster)
+        return rayi_called_find(thread, name);
     return rayi_node_ask(thread, find_actor, &s) == 0 ? s.found : NULL;
 }

@@ -182,6 +182,7 @@ void rayi_group_create(rayi_scheduler *scheduler, rayi_group *group)
         rayi_stock_take(scheduler, &scheduler->stock, bundle->shape, bundle->gpus);
         rayi_stock_give(scheduler, &bundle->stock, bundle->shape, bundle->gpus);
     }
+    rayi_stock_note_lasting(scheduler, group->sum, 1);
     group->state = RAYI_GROUP_CREATED;
     group->ready = true;
     scheduler->ready_groups++;
@@ -218,7 +219,8 @@ static void report_granted(rayi_scheduler *scheduler, rayi_group *group)
     while (group->granted.head) {
         rayi_request *request = group->granted.head;
         rayi_request_unlink(&group->granted, request);
-        request->bundle = 0; /* what it holds is the node's from now on */
+        request->bundle = 0; /* what it holds is the node's from now on, */
+        request->lasts = 0;  /* and it ends soon */
         request->lost = 1;
         rayi_request_append(&scheduler->outbox, request);
     }
@@ -234,6 +236,8 @@ bool rayi_scheduler_group_remove(rayi_scheduler *scheduler, uint64_t id)
     report_granted(scheduler, group);
     for (uint32_t i = 0; i < group->bundle_count; i++)
         rayi_stock_merge(scheduler, &scheduler->stock, &group->bundles[i].stock);
+    if (group->state == RAYI_GROUP_CREATED)
+        rayi_stock_note_lasting(scheduler, group->sum, -1);
     if (group->ready)
         scheduler->ready_groups--;
     group->ready = false;
@@ -242,4 +246,20 @@ bool rayi_scheduler_group_remove(rayi_scheduler *scheduler, uint64_t id)
     scheduler->dirty = true;
     rayi_group_unref(scheduler, group);
     return true;
+}
+
+bool rayi_scheduler_group_has_room(rayi_scheduler *scheduler, uint64_t id, uint32_t bundle,
+                                   const rayi_resources *resources)
+{
+    const rayi_group *group = rayi_group_find(scheduler, id);
+    bool has_room = false;
+    rayi_shape *shape;
+    if (!group || bundle > group->bundle_count)
+        return false;
+    if (rayi_shape_get(scheduler, resources, &shape) < 0)
+        return true;
+    for (uint32_t i = bundle ? bundle : 1; i <= (bundle ? bundle : group->bundle_count); i++)
+        has_room |= rayi_stock_fits(scheduler, &group->bundles[i - 1].stock, shape);
+    rayi_shape_unref(scheduler, shape);
+    return has_room;
 }

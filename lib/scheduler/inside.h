@@ -77,6 +77,10 @@ void rayi_stock_give(const rayi_scheduler *scheduler, rayi_stock *stock, const r
 /* Keeps what shape needs from everybody later in this decision; the CPU only with `cpu`. */
 void rayi_stock_reserve(const rayi_scheduler *scheduler, rayi_stock *stock, const rayi_shape *shape, bool cpu);
 void rayi_stock_unreserve(const rayi_scheduler *scheduler, rayi_stock *stock);
+/* Something that lasts has got shape from the node's stock (sign 1), or given it back (-1). */
+void rayi_stock_note_lasting(rayi_scheduler *scheduler, const rayi_shape *shape, int sign);
+/* Would the node have shape if all tasks ended? */
+bool rayi_stock_could_have(const rayi_scheduler *scheduler, const rayi_shape *shape);
 /* Moves everything that `from` has left into `to`. */
 void rayi_stock_merge(const rayi_scheduler *scheduler, rayi_stock *to, rayi_stock *from);
 
@@ -103,7 +107,7 @@ typedef enum rayi_request_event {
 
 rayi_request_state rayi_request_next(rayi_request_state state, rayi_request_event event);
 
-/* There may be a million of these: 102 bytes. */
+/* There may be a million of these: 104 bytes. */
 typedef struct rayi_request {
     uint64_t id;
     int64_t since_ms;
@@ -117,7 +121,8 @@ typedef struct rayi_request {
     uint8_t state;
     uint8_t shares : 1; /* its CPU counts on the requests' side of the sharing with the lane */
     uint8_t lost : 1;   /* its group is removed, which is in the outbox */
-    uint16_t tail[];    /* the GPUs it holds */
+    uint8_t lasts : 1;
+    uint16_t tail[]; /* the GPUs it holds */
 } rayi_request;
 
 typedef struct rayi_request_list {
@@ -153,6 +158,8 @@ bool rayi_candidate_is_infeasible(const rayi_candidate *candidate);
 bool *rayi_candidate_warned(rayi_candidate *candidate); /* of an infeasible one: was it said, of it or of its like? */
 int64_t rayi_candidate_since(const rayi_candidate *candidate);
 int32_t rayi_candidate_priority(const rayi_candidate *candidate);
+/* Restores the order of a heap below `at`: rank, then since_ms, then turn; all three are set. */
+void rayi_candidate_sink(rayi_candidate **heap, size_t count, size_t at);
 
 typedef struct rayi_demand_key {
     rayi_shape *shape;
@@ -239,6 +246,7 @@ struct rayi_scheduler {
     uint32_t kind_count;
     const char **kinds; /* names */
     int64_t *totals;
+    int64_t *lasting; /* by kind: what actors and groups hold of the node's stock */
     uint32_t gpu_count;
     const char **gpu_ids;
     int64_t *gpu_scratch; /* 3 of each GPU */

@@ -30,7 +30,7 @@ static bool before(const rayi_candidate *a, const rayi_candidate *b)
     return a->turn < b->turn;
 }
 
-static void sift_down(rayi_candidate **heap, size_t count, size_t at)
+void rayi_candidate_sink(rayi_candidate **heap, size_t count, size_t at)
 {
     for (;;) {
         size_t first = at, left = 2 * at + 1;
@@ -53,12 +53,14 @@ static void rank(const rayi_scheduler *scheduler, rayi_candidate *candidate)
         rayi_candidate_priority(candidate) + (scheduler->now_ms - candidate->since_ms) / RAYI_SCHEDULER_AGE_MS;
 }
 
-static bool may_run(const rayi_candidate *candidate)
+static bool may_run(const rayi_scheduler *scheduler, const rayi_candidate *candidate)
 {
     if (rayi_candidate_is_infeasible(candidate))
         return false;
-    const rayi_group *group = candidate->is_group ? NULL : ((const rayi_demand *)candidate)->key.group;
-    return !group || group->state == RAYI_GROUP_CREATED;
+    if (candidate->is_group)
+        return rayi_stock_could_have(scheduler, ((const rayi_group *)candidate)->sum);
+    const rayi_demand_key *key = &((const rayi_demand *)candidate)->key;
+    return key->group ? key->group->state == RAYI_GROUP_CREATED : rayi_stock_could_have(scheduler, key->shape);
 }
 
 static size_t fill_heap(rayi_scheduler *scheduler)
@@ -66,13 +68,13 @@ static size_t fill_heap(rayi_scheduler *scheduler)
     size_t count = 0;
     for (size_t i = 0; i < scheduler->candidate_count; i++) {
         rayi_candidate *candidate = scheduler->candidates[i];
-        if (!may_run(candidate))
+        if (!may_run(scheduler, candidate))
             continue;
         rank(scheduler, candidate);
         scheduler->heap[count++] = candidate;
     }
     for (size_t i = count / 2; i-- > 0;)
-        sift_down(scheduler->heap, count, i);
+        rayi_candidate_sink(scheduler->heap, count, i);
     return count;
 }
 
@@ -228,6 +230,8 @@ static void grant(rayi_scheduler *scheduler, rayi_demand *demand, rayi_stock *st
     request->bundle = bundle;
     request->state = rayi_request_next(request->state, RAYI_REQUEST_GRANT);
     rayi_stock_take(scheduler, stock, demand->key.shape, request->tail);
+    if (request->lasts && bundle == 0)
+        rayi_stock_note_lasting(scheduler, demand->key.shape, 1);
     rayi_request_append(&scheduler->outbox, request);
     demand->candidate.turn = ++scheduler->turn;
 }
@@ -366,7 +370,7 @@ static bool pass(plan *p)
 {
     rayi_scheduler *scheduler = p->scheduler;
     bool created = false;
-    for (size_t count = fill_heap(scheduler); count > 0; sift_down(scheduler->heap, count, 0)) {
+    for (size_t count = fill_heap(scheduler); count > 0; rayi_candidate_sink(scheduler->heap, count, 0)) {
         rayi_candidate *first = scheduler->heap[0];
         if (!p->lane_served && standing_of(scheduler, first) == BEHIND_LANE) {
             serve_lane(p);

@@ -110,6 +110,8 @@ void rayi_request_give_back(rayi_scheduler *scheduler, rayi_request *request)
     const rayi_shape *shape = request->demand->key.shape;
     rayi_stock *stock = rayi_request_stock(scheduler, request);
     rayi_stock_give(scheduler, stock, shape, request->tail);
+    if (request->lasts && request->bundle == 0)
+        rayi_stock_note_lasting(scheduler, shape, -1);
     if (request->state == RAYI_REQUEST_BLOCKED)
         stock->available[RAYI_CPU] -= shape->cpu; /* was given back before */
     else if (request->shares)

@@ -78,7 +78,7 @@ static void fill_stock(rayi_scheduler *scheduler, void *arrays)
         scheduler->stock.gpu_free[i] = RAYI_MIN(left, RAYI_RESOURCE_UNIT);
 }
 
-/* One block: totals, stock, scratch, the two arrays of names, then texts. */
+/* One block: totals, what lasts, stock, scratch, the two arrays of names, then texts. */
 static int fill_block(rayi_scheduler *scheduler, const rayi_scheduler_options *options)
 {
     const rayi_resources *total = options->total;
@@ -86,13 +86,14 @@ static int fill_block(rayi_scheduler *scheduler, const rayi_scheduler_options *o
     for (uint32_t i = 0; i < total->count; i++)
         names += strlen(total->items[i].name) + 1;
     size_t gpu_text = options->gpu_ids ? strlen(options->gpu_ids) + 2 : gpus * 5 + 1;
-    size_t numbers = kinds + 2 * (kinds + gpus) + 3 * gpus, pointers = kinds + gpus;
+    size_t numbers = 2 * kinds + 2 * (kinds + gpus) + 3 * gpus, pointers = kinds + gpus;
     scheduler->block = rayi_memory_zalloc(scheduler->memory,
                                           numbers * sizeof(int64_t) + pointers * sizeof(char *) + names + 2 * gpu_text);
     if (!scheduler->block)
         return RAY_ERR_NO_MEMORY;
     scheduler->totals = scheduler->block;
-    int64_t *stock = scheduler->totals + kinds;
+    scheduler->lasting = scheduler->totals + kinds;
+    int64_t *stock = scheduler->lasting + kinds;
     scheduler->gpu_scratch = stock + 2 * (kinds + gpus);
     scheduler->kinds = (const char **)(scheduler->gpu_scratch + 3 * gpus);
     scheduler->gpu_ids = scheduler->kinds + kinds;
@@ -153,10 +154,11 @@ static int add_request(rayi_scheduler *scheduler, uint64_t id, size_t tail, rayi
 {
     const rayi_memory *memory = scheduler->memory;
     RAYI_ASSERT(!rayi_request_find(scheduler, id));
-    rayi_request *request = rayi_memory_alloc(memory, offsetof(rayi_request, tail) + tail);
+    /* The whole struct at least: fields next to each other may be read as one word, padding included. */
+    size_t size = RAYI_MAX(sizeof(rayi_request), offsetof(rayi_request, tail) + tail);
+    rayi_request *request = rayi_memory_zalloc(memory, size);
     if (!request)
         return RAY_ERR_NO_MEMORY;
-    memset(request, 0, offsetof(rayi_request, tail));
     request->id = id;
     request->since_ms = scheduler->now_ms;
     HASH_ADD(hh, scheduler->requests, id, sizeof request->id, request);
@@ -242,6 +244,7 @@ static int enqueue(rayi_scheduler *scheduler, const rayi_scheduler_request *want
         rayi_demand_drop_if_unused(scheduler, demand);
         return r;
     }
+    request->lasts = wanted->lasts;
     rayi_demand_push(scheduler, demand, request);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* scheduler: which task may start when. A brain: events in, actions out, no clock and no thread of its own.
+/* scheduler: which task may start when. A brain: events in, actions out, no clock and no thread of its own. On which
+ * node of a cluster is for planner.h and, of placement groups, bundles.h, parts of this door.
  *
  * It owns the node's resources, the queue of requests for them and the placement groups. Every request ends in exactly
  * one of: GRANT (later ended by finish), REFUSE, or a remove that returned true. Nothing is granted twice; what is
@@ -7,7 +8,8 @@
  * Order: higher effective priority first, effective being priority plus one for each RAYI_SCHEDULER_AGE_MS waited; then
  * the longer wait. What does not fit is overtaken by what does, until it has waited RAYI_SCHEDULER_DRAIN_MS: then the
  * first such request of each pool (the node, each bundle) drains, that is, nothing behind it may use what it needs. It
- * keeps CPUs idle only once everything else it needs is there.
+ * keeps CPUs idle only once everything else it needs is there. What does not fit on the node beside that which
+ * lasts, actors and groups, waits for the end of those, and holds up nobody meanwhile; later ones may keep it out.
  *
  * The lane runs tasks of exactly CPU=1 that never come here, in slots of one CPU each. All whole CPUs that nobody here
  * waits for are given to it. It gives back what it is asked for: at once from idle slots, otherwise when the task in a
@@ -22,7 +24,9 @@
 #define RAYI_SCHEDULER_H
 
 #include "base/base.h"
+#include "scheduler/bundles.h"
 #include "scheduler/labels.h"
+#include "scheduler/planner.h"
 #include "scheduler/resources.h"
 
 #define RAYI_SCHEDULER_AGE_MS   10000
@@ -55,6 +59,7 @@ typedef struct rayi_scheduler_request {
     int32_t priority;
     uint64_t group;  /* 0: none */
     uint32_t bundle; /* of the group, from 1; 0: any */
+    bool lasts;      /* an actor's: nobody can tell when it will end */
 } rayi_scheduler_request;
 
 int rayi_scheduler_submit(rayi_scheduler *scheduler, const rayi_scheduler_request *request, int64_t now_ms);
@@ -173,6 +178,10 @@ void rayi_scheduler_groups(const rayi_scheduler *scheduler, void (*fn)(void *arg
                            void *arg);
 void rayi_scheduler_demand(const rayi_scheduler *scheduler, void (*fn)(void *arg, const rayi_scheduler_demand_row *row),
                            void *arg);
+/* Whether this would be granted at once in that bundle (0: in any) if nothing else waited. True without memory to see.
+ */
+bool rayi_scheduler_group_has_room(rayi_scheduler *scheduler, uint64_t id, uint32_t bundle,
+                                   const rayi_resources *resources);
 bool rayi_scheduler_group_get(const rayi_scheduler *scheduler, uint64_t id, rayi_scheduler_group_row *out);
 
 #endif

@@ -128,6 +128,27 @@ void rayi_stock_unreserve(const rayi_scheduler *scheduler, rayi_stock *stock)
     stock->draining = false;
 }
 
+void rayi_stock_note_lasting(rayi_scheduler *scheduler, const rayi_shape *shape, int sign)
+{
+    scheduler->lasting[RAYI_CPU] += sign * shape->cpu;
+    scheduler->lasting[RAYI_GPU] += sign * shape->gpu;
+    for (uint32_t i = 0; i < shape->count; i++)
+        scheduler->lasting[shape->items[i].kind] += sign * shape->items[i].amount;
+}
+
+static bool could_have(const rayi_scheduler *scheduler, uint32_t kind, int64_t amount)
+{
+    return scheduler->totals[kind] - scheduler->lasting[kind] >= amount;
+}
+
+bool rayi_stock_could_have(const rayi_scheduler *scheduler, const rayi_shape *shape)
+{
+    for (uint32_t i = 0; i < shape->count; i++)
+        if (!could_have(scheduler, shape->items[i].kind, shape->items[i].amount))
+            return false;
+    return could_have(scheduler, RAYI_CPU, shape->cpu) && could_have(scheduler, RAYI_GPU, shape->gpu);
+}
+
 void rayi_stock_merge(const rayi_scheduler *scheduler, rayi_stock *to, rayi_stock *from)
 {
     for (uint32_t i = 0; i < scheduler->kind_count; i++) {

@@ -29,7 +29,7 @@ static size_t class_from(const rayi_bins *bins, size_t class)
     return RAYI_ROOM_CLASSES;
 }
 
-static rayi_block *largest(const rayi_bins *bins)
+static rayi_extent *largest(const rayi_bins *bins)
 {
     for (size_t word = RAYI_ROOM_WORDS; word-- > 0;)
         if (bins->nonempty[word]) {
@@ -39,7 +39,7 @@ static rayi_block *largest(const rayi_bins *bins)
     return NULL;
 }
 
-static void bin_add(rayi_room *room, rayi_block *extent)
+static void bin_add(rayi_room *room, rayi_extent *extent)
 {
     rayi_bins *bins = &room->bins[extent->state];
     size_t class = class_of(extent->num_pages);
@@ -47,7 +47,7 @@ static void bin_add(rayi_room *room, rayi_block *extent)
     bins->nonempty[class / 64] |= UINT64_C(1) << class % 64;
 }
 
-static void bin_remove(rayi_room *room, rayi_block *extent)
+static void bin_remove(rayi_room *room, rayi_extent *extent)
 {
     rayi_bins *bins = &room->bins[extent->state];
     size_t class = class_of(extent->num_pages);
@@ -57,12 +57,12 @@ static void bin_remove(rayi_room *room, rayi_block *extent)
 }
 
 /* A free extent that is large enough; it stays in its bin. */
-static rayi_block *find(const rayi_bins *bins, size_t num_pages)
+static rayi_extent *find(const rayi_bins *bins, size_t num_pages)
 {
     size_t class = class_of(num_pages);
-    rayi_block *best = NULL;
+    rayi_extent *best = NULL;
     int searched = 0;
-    for (rayi_block *extent = bins->heads[class]; extent && searched < SEARCHED; extent = extent->next, searched++) {
+    for (rayi_extent *extent = bins->heads[class]; extent && searched < SEARCHED; extent = extent->next, searched++) {
         if (extent->num_pages >= num_pages && (!best || extent->num_pages < best->num_pages))
             best = extent;
         if (best && best->num_pages == num_pages)
@@ -75,15 +75,16 @@ static rayi_block *find(const rayi_bins *bins, size_t num_pages)
 }
 
 /* Adds to the sums, or takes from them, what this extent stands for. */
-static void count_extent(rayi_room *room, const rayi_block *extent, bool add)
+static void count_extent(rayi_room *room, const rayi_extent *extent, bool add)
 {
     size_t delta = add ? extent->num_pages : -extent->num_pages;
     switch (extent->state) {
     case RAYI_EXTENT_USED:
-        room->used_pages += delta;
+        room->sums->used_pages += delta;
         extent->segment->used_pages += delta;
         break;
     case RAYI_EXTENT_WARM:
+        room->sums->warm_pages += delta;
         room->warm_pages += delta;
         extent->segment->warm_pages += delta;
         break;
@@ -92,7 +93,7 @@ static void count_extent(rayi_room *room, const rayi_block *extent, bool add)
     }
 }
 
-static void set_state(rayi_room *room, rayi_block *extent, rayi_extent_state state)
+static void set_state(rayi_room *room, rayi_extent *extent, rayi_extent_state state)
 {
     count_extent(room, extent, false);
     extent->state = state;
@@ -100,14 +101,12 @@ static void set_state(rayi_room *room, rayi_block *extent, rayi_extent_state sta
 }
 
 /* The pages from the given one on become an extent of their own, `node`, in the same state. */
-static void split(rayi_room *room, rayi_block *extent, size_t num_pages, rayi_block *node)
+static void split(rayi_extent *extent, size_t num_pages, rayi_extent *node)
 {
-    node->store = extent->store;
     node->segment = extent->segment;
     node->state = extent->state;
     node->first_page = extent->first_page + num_pages;
     node->num_pages = extent->num_pages - num_pages;
-    node->data = extent->data + (num_pages << room->page_shift);
     node->left = extent;
     node->right = extent->right;
     if (node->right)
@@ -117,9 +116,9 @@ static void split(rayi_room *room, rayi_block *extent, size_t num_pages, rayi_bl
 }
 
 /* Adds the right neighbour of equal state to this one; neither is in a bin. */
-static void absorb_right(rayi_room *room, rayi_block *extent)
+static void absorb_right(rayi_room *room, rayi_extent *extent)
 {
-    rayi_block *gone = extent->right;
+    rayi_extent *gone = extent->right;
     extent->num_pages += gone->num_pages;
     extent->right = gone->right;
     if (gone->right)
@@ -127,35 +126,36 @@ static void absorb_right(rayi_room *room, rayi_block *extent)
     rayi_memory_free(room->memory, gone);
 }
 
-void rayi_room_init(rayi_room *room, const rayi_memory *memory, size_t page_bytes)
+void rayi_room_init(rayi_room *room, const rayi_memory *memory, size_t page_bytes, rayi_room_sums *sums)
 {
-    *room = (rayi_room){.memory = memory, .page_shift = (unsigned)__builtin_ctzll(page_bytes)};
+    *room = (rayi_room){.memory = memory, .sums = sums, .page_shift = (unsigned)__builtin_ctzll(page_bytes)};
 }
 
-void rayi_room_add(rayi_room *room, rayi_segment *segment, rayi_block *extent)
+void rayi_room_add(rayi_room *room, rayi_segment *segment, rayi_extent *extent)
 {
     segment->num_pages = segment->size_bytes >> room->page_shift;
     segment->first = extent;
     extent->segment = segment;
-    extent->data = segment->base;
     extent->num_pages = segment->num_pages;
     extent->state = RAYI_EXTENT_COLD;
     bin_add(room, extent);
     DL_APPEND(room->segments, segment);
+    segment->room = room;
     room->num_segments++;
-    room->mapped_pages += segment->num_pages;
+    room->sums->num_segments++;
+    room->sums->mapped_pages += segment->num_pages;
 }
 
-rayi_block *rayi_room_take(rayi_room *room, size_t num_pages, rayi_block **spare)
+rayi_extent *rayi_room_take(rayi_room *room, size_t num_pages, rayi_extent **spare)
 {
-    rayi_block *extent = find(&room->bins[RAYI_EXTENT_WARM], num_pages);
+    rayi_extent *extent = find(&room->bins[RAYI_EXTENT_WARM], num_pages);
     if (!extent)
         extent = find(&room->bins[RAYI_EXTENT_COLD], num_pages);
     if (!extent)
         return NULL;
     bin_remove(room, extent);
     if (extent->num_pages > num_pages) {
-        split(room, extent, num_pages, *spare);
+        split(extent, num_pages, *spare);
         bin_add(room, *spare);
         *spare = NULL;
     }
@@ -164,16 +164,16 @@ rayi_block *rayi_room_take(rayi_room *room, size_t num_pages, rayi_block **spare
     return extent;
 }
 
-void rayi_room_cut(rayi_room *room, rayi_block *extent, size_t num_pages, rayi_block **spare)
+void rayi_room_cut(rayi_room *room, rayi_extent *extent, size_t num_pages, rayi_extent **spare)
 {
     RAYI_ASSERT(extent->state == RAYI_EXTENT_USED && num_pages > 0 && num_pages < extent->num_pages);
-    rayi_block *tail = *spare;
+    rayi_extent *tail = *spare;
     *spare = NULL;
-    split(room, extent, num_pages, tail);
+    split(extent, num_pages, tail);
     rayi_room_put(room, tail, RAYI_EXTENT_WARM);
 }
 
-void rayi_room_put(rayi_room *room, rayi_block *extent, rayi_extent_state state)
+void rayi_room_put(rayi_room *room, rayi_extent *extent, rayi_extent_state state)
 {
     RAYI_ASSERT(extent->state == RAYI_EXTENT_USED && state != RAYI_EXTENT_USED);
     set_state(room, extent, state);
@@ -191,29 +191,31 @@ void rayi_room_put(rayi_room *room, rayi_block *extent, rayi_extent_state state)
 
 void rayi_room_detach(rayi_room *room, rayi_segment *segment, rayi_eviction *out)
 {
-    RAYI_ASSERT(segment->used_pages == 0);
+    RAYI_ASSERT(rayi_segment_is_idle(segment));
     while (segment->first) {
-        rayi_block *extent = segment->first;
+        rayi_extent *extent = segment->first;
         segment->first = extent->right;
-        bin_remove(room, extent);
+        if (extent->state != RAYI_EXTENT_USED) /* else it is spoiled */
+            bin_remove(room, extent);
         count_extent(room, extent, false);
         rayi_memory_free(room->memory, extent);
     }
     DL_DELETE(room->segments, segment);
     room->num_segments--;
-    room->mapped_pages -= segment->num_pages;
+    room->sums->num_segments--;
+    room->sums->mapped_pages -= segment->num_pages;
     LL_PREPEND(out->segments, segment);
 }
 
 /* The tail of a warm extent, or all of it if it is not much longer or there is no memory for a cut. */
-static rayi_block *take_tail(rayi_room *room, rayi_block *extent, size_t num_pages)
+static rayi_extent *take_tail(rayi_room *room, rayi_extent *extent, size_t num_pages)
 {
-    rayi_block *node = NULL;
+    rayi_extent *node = NULL;
     bin_remove(room, extent);
     if (extent->num_pages > num_pages)
         node = rayi_memory_zalloc(room->memory, sizeof *node);
     if (node) {
-        split(room, extent, extent->num_pages - num_pages, node);
+        split(extent, extent->num_pages - num_pages, node);
         bin_add(room, extent);
         extent = node;
     }
@@ -225,12 +227,12 @@ size_t rayi_room_evict(rayi_room *room, size_t num_pages, rayi_eviction *out)
 {
     size_t gone = 0;
     while (gone < num_pages) {
-        rayi_block *extent = largest(&room->bins[RAYI_EXTENT_WARM]);
+        rayi_extent *extent = largest(&room->bins[RAYI_EXTENT_WARM]);
         if (!extent)
             break;
         rayi_segment *segment = extent->segment;
         size_t wanted = RAYI_MAX(num_pages - gone, EVICT_AT_LEAST_PAGES); /* a system call is worth some pages */
-        if (segment->used_pages == 0 && segment->warm_pages <= wanted) {
+        if (rayi_segment_is_idle(segment) && segment->warm_pages <= wanted) {
             gone += segment->warm_pages;
             rayi_room_detach(room, segment, out);
         } else {

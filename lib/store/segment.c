@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -34,8 +36,9 @@ static int map_segment(rayi_segment *segment)
     segment->fd = make_memfd();
     if (segment->fd < 0)
         return errno;
-    if (ftruncate(segment->fd, (off_t)segment->size_bytes) ||
-        fcntl(segment->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))
+    struct stat status;
+    if (fstat(segment->fd, &status) || ftruncate(segment->fd, (off_t)segment->size_bytes) ||
+        fcntl(segment->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
         goto undo_fd;
     void *base = mmap(NULL, segment->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, segment->fd, 0);
     if (base == MAP_FAILED)
@@ -43,6 +46,8 @@ static int map_segment(rayi_segment *segment)
     /* Helps where the administrator set shmem_enabled to "advise"; refused elsewhere, and nothing lost. */
     (void)madvise(base, segment->size_bytes, MADV_HUGEPAGE);
     segment->base = base;
+    segment->device = status.st_dev;
+    segment->inode = status.st_ino;
     return 0;
 
 undo_fd:
@@ -101,4 +106,15 @@ size_t rayi_segment_write(rayi_segment *segment, size_t offset, const char *sour
     if (done > 0) /* refused (before 5.14): the reader takes the faults */
         (void)madvise(segment->base + start, offset + done - start, MADV_POPULATE_READ);
     return done;
+}
+
+int rayi_segment_open(const rayi_segment *segment, bool writable, int *fd)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", segment->fd);
+    int opened = writable ? fcntl(segment->fd, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
+    if (opened < 0)
+        return errno;
+    *fd = opened;
+    return 0;
 }

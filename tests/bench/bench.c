@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -127,6 +129,41 @@ void bench_emit_sleepy(const char *series, double seconds, double (*once)(void *
     bench_emit(series, bench_percentile(samples, count, 50));
 }
 
+void bench_directory(char *out, size_t size)
+{
+    const char *base = getenv("TMPDIR");
+    if (snprintf(out, size, "%s/ray-bench-XXXXXX", base && *base ? base : "/var/tmp") >= (int)size || !mkdtemp(out))
+        bench_fail("cannot make a directory for files: %s", strerror(errno));
+}
+
+static int forget_file(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+    (void)status, (void)where;
+    int fd = type == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    fsync(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+    return 0;
+}
+
+void bench_forget(const char *directory)
+{
+    nftw(directory, forget_file, 8, FTW_PHYS);
+}
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+    (void)status, (void)type, (void)where;
+    return remove(path);
+}
+
+void bench_remove(const char *directory)
+{
+    nftw(directory, remove_one, 8, FTW_PHYS | FTW_DEPTH);
+}
+
 size_t bench_num_cpus(void)
 {
     cpu_set_t set;
@@ -151,17 +188,23 @@ double bench_rss_bytes(void)
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
-double bench_pss_mb(void)
+double bench_pss_mb_of(int pid)
 {
-    char line[256];
+    char line[256], path[64];
     long kb = -1;
-    FILE *f = fopen("/proc/self/smaps_rollup", "r");
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
+    FILE *f = fopen(path, "r");
     while (f && kb < 0 && fgets(line, sizeof line, f))
         (void)sscanf(line, "Pss: %ld", &kb);
     if (kb < 0)
-        bench_fail("/proc/self/smaps_rollup: unreadable");
+        bench_fail("%s: unreadable", path);
     fclose(f);
     return (double)kb / 1024;
+}
+
+double bench_pss_mb(void)
+{
+    return bench_pss_mb_of(getpid());
 }
 
 size_t bench_num_threads(void)

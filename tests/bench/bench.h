@@ -18,6 +18,8 @@ struct bench_measure {
     void (*run)(double seconds);
 };
 
+extern const struct bench_measure apart_measures[], net_measures[]; /* of bench_machine, in apart.c and net.c */
+
 /* Runs the measure of that name; false if the table, which ends with a NULL name, has none. */
 bool bench_run(const struct bench_measure *measures, const char *name, double seconds);
 /* main() of a program that needs no more than one table. */
@@ -37,10 +39,17 @@ double bench_percentile(double *samples, size_t count, double percent); /* sorts
 /* Emits SERIES, SERIES_p50 and SERIES_p99 of once(), called after a pause in which everybody falls asleep. */
 void bench_emit_sleepy(const char *series, double seconds, double (*once)(void *arg), void *arg);
 
+/* A directory of its own, on a disk if there is one ($TMPDIR, else /var/tmp); its files, and those one level below,
+ * written out and dropped from the cache; and with them removed. */
+void bench_directory(char *out, size_t size);
+void bench_forget(const char *directory);
+void bench_remove(const char *directory);
+
 size_t bench_num_cpus(void);           /* of the affinity mask */
 void *bench_memory(size_t size_bytes); /* touched */
 double bench_rss_bytes(void);
 double bench_pss_mb(void);
+double bench_pss_mb_of(int pid);
 size_t bench_num_threads(void);
 size_t bench_fib_calls(void); /* of fib(BENCH_FIB), itself included */
 #endif

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_SAMPLES = 16, MAX_GROUP = 8, JOB_SECONDS = 60 };
+enum { MAX_SAMPLES = 16, MAX_GROUP = 9, JOB_SECONDS = 120 };
 
 static struct options {
     bool peers, quick;
@@ -40,14 +40,20 @@ struct group {
     bool broken[2 + MAX_PEERS]; /* programs that failed are not asked again */
 };
 
-/* Becomes PROGRAM MEASURE SECONDS, from the folder of this program. */
-static _Noreturn void job_become(const char *program, const char *measure, double seconds)
+/* Programs are in the folder of this one. */
+static void find_program(const char *program, char path[4096])
 {
-    char path[4096], time[32];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+    ssize_t n = readlink("/proc/self/exe", path, 4096 - 64);
     path[n < 0 ? 0 : n] = '\0';
     char *slash = strrchr(path, '/');
     snprintf(slash ? slash : path, 64, "/%s", program);
+}
+
+/* Becomes PROGRAM MEASURE SECONDS. */
+static _Noreturn void job_become(const char *program, const char *measure, double seconds)
+{
+    char path[4096], time[32];
+    find_program(program, path);
     snprintf(time, sizeof time, "%g", seconds);
     alarm(JOB_SECONDS); /* outlives exec, and ends a job that hangs */
     execl(path, program, measure, time, (char *)NULL);
@@ -129,18 +135,23 @@ static double median(struct series *series)
     return series->count ? bench_percentile(series->samples, series->count, 50) : NAN;
 }
 
-/* NULL: this run does without it. */
+/* NULL: this run does without it, or the peer is not installed. */
 static const char *peer_program(const struct peer_figure *peer)
 {
+    char path[4096];
     bool always = peer->program && strcmp(peer->program, "bench_machine") == 0;
-    return always || options.peers ? peer->program : NULL;
+    if (!peer->program || !(always || options.peers))
+        return NULL;
+    find_program(peer->program, path);
+    return access(path, X_OK) == 0 ? peer->program : NULL;
 }
 
 static void measure_group(struct group *group, struct medians *medians)
 {
     const struct figure *f = group->figures;
-    for (int turn = 0; turn <= options.repetitions; turn++) { /* the first one warms caches up */
-        sample(group, 0, "bench_ray", f->measure, turn > 0);
+    const char *program = f->program ? f->program : "bench_ray";
+    for (int turn = f->once; turn <= (f->once ? 1 : options.repetitions); turn++) { /* turn 0 warms caches up */
+        sample(group, 0, program, f->measure, turn > 0);
         sample(group, 1, "bench_machine", f->limit_measure, turn > 0);
         for (size_t p = 0; p < MAX_PEERS; p++)
             sample(group, 2 + p, peer_program(&f->peers[p]), f->measure, turn > 0);

@@ -24,10 +24,12 @@ struct target {
 struct figure {
     const char *name, *unit;
     bool more;           /* more is better */
-    const char *measure; /* of bench_ray; figures of one measure stand together */
+    const char *measure; /* of bench_ray, or of program; figures of one measure stand together */
     struct target targets[MAX_TARGETS];
     const char *limit_measure, *limit_series, *limit_name; /* of bench_machine; NULL: nothing limits it */
     struct peer_figure peers[MAX_PEERS];
+    const char *program; /* NULL: bench_ray */
+    bool once;           /* it takes seconds: measured once, not warmed up; of all figures of the measure */
 };
 
 extern const struct figure figures[];

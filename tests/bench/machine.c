@@ -1,10 +1,13 @@
-/* What the machine allows: each measure is the work that libray cannot avoid in the figure it stands beside. */
+/* What the machine allows: each measure is the work that libray cannot avoid in the figure it stands beside. apart.c
+   has what two processes allow, net.c what a connection between them does. */
 #include "bench.h"
 
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -98,6 +101,7 @@ static void measure_batch(double seconds)
     double per_s = BENCH_BATCH * bench_rate(seconds, batch_of_calls, records);
     bench_emit("batch_per_s", per_s);
     bench_emit("half_batch_per_s", per_s / 2);
+    bench_emit("batch_100k_s", 10 * BENCH_BATCH / per_s);
 }
 
 static void measure_tree(double seconds)
@@ -347,6 +351,33 @@ static void measure_round(double seconds)
     bench_emit("round_per_s", bench_rate(seconds, rounds_of_1k, records));
 }
 
+/* A file, as dd writes it and reads it: a MiB a call, not forced to the disk, read with nothing of it in the cache. */
+static void measure_disk(double seconds)
+{
+    (void)seconds; /* the disk's is slow enough */
+    enum { PIECE = 1 << 20, COUNT = 256 };
+    char directory[256], path[300];
+    void *bytes = bench_memory(PIECE);
+    bench_directory(directory, sizeof directory);
+    snprintf(path, sizeof path, "%s/file", directory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    double start = bench_now();
+    for (int i = 0; i < COUNT; i++)
+        if (write(fd, memset(bytes, i, PIECE), PIECE) != PIECE)
+            bench_fail("%s: cannot be written", path);
+    bench_emit("disk_write_gib_s", (double)COUNT * PIECE / BENCH_GIB / (bench_now() - start));
+    bench_forget(directory);
+    close(fd);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    start = bench_now();
+    for (int i = 0; i < COUNT; i++)
+        if (read(fd, bytes, PIECE) != PIECE)
+            bench_fail("%s: cannot be read", path);
+    bench_emit("disk_read_gib_s", (double)COUNT * PIECE / BENCH_GIB / (bench_now() - start));
+    close(fd);
+    bench_remove(directory);
+}
+
 static void measure_pss(double seconds)
 {
     (void)seconds;
@@ -356,11 +387,18 @@ static void measure_pss(double seconds)
 int main(int argc, char **argv)
 {
     static const struct bench_measure measures[] = {
-        {"call", measure_call},       {"batch", measure_batch},         {"tree", measure_tree},
-        {"million", measure_million}, {"futex", measure_futex},         {"spin", measure_spin},
-        {"mmap", measure_mmap},       {"memcpy", measure_memcpy},       {"threads", measure_threads},
-        {"retain", measure_retain},   {"read", measure_read},           {"round", measure_round},
-        {"pss", measure_pss},         {"handoff", measure_futex_apart}, {NULL, NULL},
+        {"call", measure_call},       {"batch", measure_batch},
+        {"tree", measure_tree},       {"million", measure_million},
+        {"futex", measure_futex},     {"spin", measure_spin},
+        {"mmap", measure_mmap},       {"memcpy", measure_memcpy},
+        {"threads", measure_threads}, {"retain", measure_retain},
+        {"read", measure_read},       {"round", measure_round},
+        {"pss", measure_pss},         {"handoff", measure_futex_apart},
+        {"disk", measure_disk},       {NULL, NULL},
     };
-    return bench_main(argc, argv, measures);
+    double seconds = bench_seconds(argc, argv);
+    if (!bench_run(measures, argv[1], seconds) && !bench_run(apart_measures, argv[1], seconds) &&
+        !bench_run(net_measures, argv[1], seconds))
+        bench_fail("%s: no such measure", argv[1]);
+    return 0;
 }

@@ -1,6 +1,9 @@
 /* The program that measures libray. */
 #include "themes.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 void require(int code)
 {
     if (code != 0)
@@ -15,23 +18,18 @@ int64_t take(ray_ref *ref)
     return value;
 }
 
-void take_all(ray_ref *const *refs, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (take(refs[i]) != 2 * (int64_t)i)
-            bench_fail("task %zu: wrong result", i);
-    }
-}
-
-RAY_REMOTE(int64_t, twice, (int64_t, x))
-{
-    return 2 * x;
-}
-
 int main(int argc, char **argv)
 {
+    if (getenv("RAY_WORKER_OF")) /* a worker process of this program: it serves and exits in there */
+        require(ray_init(NULL));
+    if (argc > 1 && strcmp(argv[1], "node") == 0)
+        return bench_node(argc, argv);
+    if (argc > 1 && strcmp(argv[1], "soak") == 0)
+        return bench_soak(argc, argv);
     double seconds = bench_seconds(argc, argv);
-    if (bench_run(start_measures, argv[1], seconds))
+    if (bench_run(start_measures, argv[1], seconds) || bench_run(spill_measures, argv[1], seconds) ||
+        bench_run(process_measures, argv[1], seconds) || bench_run(remote_measures, argv[1], seconds) ||
+        bench_run(fault_measures, argv[1], seconds))
         return 0;
     require(ray_init(NULL));
     if (!bench_run(task_measures, argv[1], seconds) && !bench_run(actor_measures, argv[1], seconds) &&

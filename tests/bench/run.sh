@@ -6,8 +6,9 @@ usage() {
     cat <<'END'
 usage: sh tests/bench/run.sh [--peers] [--json FILE] [--quick] [--only NAME]
 
-  --peers      install (as root or through sudo) and measure StarPU and OpenMP tasks too; without it, figures of
-               theirs that were recorded on another machine stand in, and say so
+  --peers      install (as root or through sudo) and measure StarPU and OpenMP tasks too, and measure Python's
+               ProcessPoolExecutor, and Ray where it is installed; without it, figures of theirs that were recorded on
+               another machine stand in, and say so
   --json FILE  also write the results to FILE
   --quick      shorter repetitions, for a look rather than for a record
   --only NAME  just this figure
@@ -45,10 +46,14 @@ install_peers() {
 
 need meson ninja pkg-config strip
 set -- "$build/tests/bench/bench" "$@"
-programs='tests/bench/bench tests/bench/bench_ray tests/bench/bench_machine'
+programs='tests/bench/bench tests/bench/bench_ray tests/bench/bench_machine tests/bench/bench_sim'
 if [ "$peers" ]; then
     install_peers >&2
     programs="$programs tests/bench/peer_openmp tests/bench/peer_starpu"
+    if command -v python3 >/dev/null; then
+        programs="$programs tests/bench/peer_pool.py"
+        if python3 -c 'import ray' 2>/dev/null; then programs="$programs tests/bench/peer_ray.py"; fi
+    fi
     export STARPU_HOME="$build/starpu" # else it writes into the home directory
 fi
 

@@ -7,33 +7,22 @@
 
 static ray_ref *refs[BENCH_BATCH];
 
-static void one_at_a_time(size_t n, void *arg)
-{
-    (void)arg;
-    for (size_t i = 0; i < n; i++) {
-        if (take(ray_remote(twice, i)) != 2 * (int64_t)i)
-            bench_fail("task %zu: wrong result", i);
-    }
-}
-
 static void measure_sync(double seconds)
 {
-    bench_emit("tasks_sync_thread", bench_rate(seconds, one_at_a_time, NULL));
-}
-
-static void all_at_once(size_t n, void *arg)
-{
-    (void)arg;
-    for (size_t k = 0; k < n; k++) {
-        for (size_t i = 0; i < BENCH_BATCH; i++)
-            refs[i] = ray_remote(twice, i);
-        take_all(refs, BENCH_BATCH);
-    }
+    bench_emit("tasks_sync_thread", bench_rate(seconds, task_by_task, NULL));
 }
 
 static void measure_async(double seconds)
 {
-    bench_emit("tasks_async_thread", BENCH_BATCH * bench_rate(seconds, all_at_once, NULL));
+    bench_emit("tasks_async_thread", BENCH_BATCH * bench_rate(seconds, tasks_at_once, NULL));
+}
+
+/* The same with each run on record, as on nodes of raylaunch. */
+static void measure_recorded(double seconds)
+{
+    require(ray_shutdown());
+    require(ray_init(RAY_WITH(ray_config, .timeline_tasks = 65536)));
+    bench_emit("tasks_async_recorded", BENCH_BATCH * bench_rate(seconds, tasks_at_once, NULL));
 }
 
 /* To another thread and back: the waiting one may not help. */
@@ -147,7 +136,7 @@ static void measure_queued(double seconds)
     (void)seconds;
     size_t cpus = bench_num_cpus();
     ray_ref **holders = bench_memory(cpus * sizeof *holders), **many = bench_memory(BENCH_MILLION * sizeof *many);
-    all_at_once(1, NULL);
+    tasks_at_once(1, NULL);
     close_gate(holders, cpus);
     double rss = bench_rss_bytes(), start = bench_now();
     for (size_t i = 0; i < BENCH_MILLION; i++)
@@ -221,7 +210,14 @@ static void measure_returns(double seconds)
 }
 
 const struct bench_measure task_measures[] = {
-    {"tasks_sync", measure_sync}, {"tasks_async", measure_async}, {"handoff", measure_handoff},
-    {"fib", measure_fib},         {"queued", measure_queued},     {"handoff_spin", measure_handoff_spin},
-    {"args", measure_args},       {"returns", measure_returns},   {NULL, NULL},
+    {"tasks_sync", measure_sync},
+    {"tasks_async", measure_async},
+    {"handoff", measure_handoff},
+    {"fib", measure_fib},
+    {"queued", measure_queued},
+    {"handoff_spin", measure_handoff_spin},
+    {"args", measure_args},
+    {"returns", measure_returns},
+    {"tasks_recorded", measure_recorded},
+    {NULL, NULL},
 };

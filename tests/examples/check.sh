@@ -1,7 +1,7 @@
 #!/bin/sh
 # check.sh EXPECTED PROGRAM [ARG…]: runs an example in an empty directory. It must exit with 0, say nothing on stderr,
 # and print what EXPECTED has, where <...> stands for anything. Files that it leaves behind count as lines
-# "NAME: N bytes".
+# "NAME: N bytes". With --isolation process it must have started a worker process.
 set -u
 expected=$1
 program=$(realpath "$2")
@@ -10,6 +10,15 @@ dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
 mkdir "$dir/files"
 
+export mark="$dir/mark"
+case " $* " in *" --isolation process "*)
+    export RAY_WORKER_WRAPPER="sh -c 'touch \"\$mark\"; exec \"\$@\"' sh"
+    ;;
+*)
+    : >"$mark"
+    ;;
+esac
+ulimit -c 0 # an example that crashes on purpose leaves no core behind
 (cd "$dir/files" && "$program" "$@" >"$dir/out" 2>"$dir/err")
 status=$?
 for file in "$dir"/files/*; do
@@ -19,6 +28,10 @@ done
 if [ $status -ne 0 ] || [ -s "$dir/err" ]; then
     echo "exit status $status; on stderr:"
     cat "$dir/err"
+    exit 1
+fi
+if [ ! -e "$mark" ]; then
+    echo "no worker process was started"
     exit 1
 fi
 awk '

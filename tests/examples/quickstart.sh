@@ -40,7 +40,7 @@ called()
 mkdir -p "$dir/bin" "$dir/elsewhere" "$dir/my tree/examples"
 cp "$source" "$dir/my tree/examples"
 export dir
-for tool in sh cat dirname grep mkdir chmod mktemp rm sed env; do
+for tool in sh cat dirname grep mkdir chmod mktemp rm sed env mv sleep; do
     ln -s "$(command -v $tool)" "$dir/bin/$tool"
 done
 echo 'test -e "$dir/installed" || exit 1; echo "install ok installed"' | stand_in dpkg-query
@@ -61,12 +61,23 @@ exit ${STATUS-0}
 PROGRAM
     chmod +x "$build/examples/$program"
 done
+mkdir -p "$build/launcher"
+cat >"$build/launcher/raylaunch" <<'PROGRAM'
+#!/bin/sh
+echo "raylaunch $*" >>"$dir/calls"
+while [ $# -gt 0 ]; do
+    [ "$1" = --address-file ] && { echo 127.0.0.1:7777 >"$2"; echo "    raylaunch stop --session /there/$$"; }
+    shift
+done
+PROGRAM
+chmod +x "$build/launcher/raylaunch"
 END
 echo 'echo "ninja $*" >>"$dir/calls"' | stand_in ninja
 
 # Not root, no sudo: it names the packages and stops.
 quickstart 2
-for package in gcc meson ninja-build pkg-config libuv1-dev uthash-dev; do
+for package in gcc meson ninja-build pkg-config libuv1-dev uthash-dev libxxhash-dev libsodium-dev libnng-dev \
+    libjansson-dev; do
     grep -q "[ :]$package" "$dir/output" || fail "$package is not named"
 done
 [ -s "$dir/calls" ] && fail "it went on"
@@ -82,16 +93,27 @@ called "sudo env"
 called "apt-get -q -y install --no-install-recommends gcc"
 called "meson setup --libdir=lib $dir/my tree/build $dir/my tree"
 called "ninja -C $dir/my tree/build programs"
+called "01_task --isolation process"
 called "20_wordcount --check some dir s"
+called "raylaunch head --address 127.0.0.1:0"
+called "raylaunch worker --address 127.0.0.1:7777"
+called "raylaunch status --address 127.0.0.1:7777"
+[ "$(grep -c "raylaunch stop --session /there/" "$dir/calls")" -eq 3 ] || fail "not all three nodes were stopped"
 called "$dir/elsewhere"
 
 # All is there: no apt, no second setup.
 quickstart 0
 grep -qE "apt-get|meson" "$dir/calls" && fail "apt-get or meson was called without need"
 
-# The word count's exit status is passed on.
+# The word counts' exit status is passed on, but that files of the system were skipped.
 sed -i 's/STATUS-0/STATUS-1/' "$dir/my tree/build/examples/20_wordcount"
-quickstart 1
+quickstart 1 "some dir"
+quickstart 1 --check "some dir"
+quickstart 0
+quickstart 0 --check
+sed -i 's/STATUS-1/STATUS-2/' "$dir/my tree/build/examples/20_wordcount"
+quickstart 2
+sed -i 's/STATUS-2/STATUS-0/' "$dir/my tree/build/examples/20_wordcount"
 echo 'echo "broken source"; exit 1' | stand_in ninja
 quickstart 2
 grep -q "broken source" "$dir/output" || fail "the build's output is not shown"

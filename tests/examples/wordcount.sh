@@ -1,8 +1,13 @@
 #!/bin/sh
-# wordcount.sh PROGRAM: the word count against tr, sort and uniq, words across chunk borders, and everything it skips.
+# wordcount.sh PROGRAM [OPTION…]: the word count with these options against tr, sort and uniq, words across chunk
+# borders, and everything it skips.
 set -u
 program=$(realpath "$1")
+shift
+options=$*
 dir=$(mktemp -d) || exit 99
+export mark="$dir/mark" # left by the worker processes
+export RAY_WORKER_WRAPPER="sh -c 'touch \"\$mark\" 2>/dev/null; exec \"\$@\"' sh"
 trap 'chmod -R u+rwx "$dir"; rm -rf "$dir"' EXIT
 failures=0
 
@@ -17,7 +22,7 @@ run()
 {
     want=$1
     shift
-    "$program" "$@" >"$dir/out" 2>"$dir/err"
+    "$program" $options "$@" >"$dir/out" 2>"$dir/err"
     got=$?
     [ $got -eq "$want" ] || fail "wordcount $*: exit status $got, expected $want: $(cat "$dir/err")"
 }
@@ -56,6 +61,11 @@ run 0 "$dir/t"
 [ "$(sed '/^files /,$d' "$dir/out")" = "$(head -n 10 "$dir/expected")" ] || fail "the ten most frequent words"
 run 0 "$dir/t" "$dir/t/a" "$dir/t/link" "$dir/t/many"
 says "files     5" out
+
+case "$options" in
+*process*) [ -e "$mark" ] || fail "no worker process was started" ;;
+*) [ -e "$mark" ] && fail "a worker process was started" ;;
+esac
 
 # Ties are in the order of the words.
 mkdir "$dir/ties"
@@ -97,7 +107,7 @@ chmod 755 "$dir" "$dir/t"
 mkdir "$dir/t/closed"
 chmod 0 "$dir/t/a/one" "$dir/t/closed"
 if $as_user "$program" --help >/dev/null 2>&1; then
-    LC_ALL=C $as_user "$program" --check "$dir/t" >"$dir/out" 2>"$dir/err"
+    LC_ALL=C $as_user "$program" $options --check "$dir/t" >"$dir/out" 2>"$dir/err"
     [ $? -eq 1 ] || fail "unreadable: exit status"
     says "wordcount: $dir/t/a/one: skipped: Permission denied" err
     says "wordcount: $dir/t/closed: skipped: Permission denied" err
@@ -108,7 +118,8 @@ else
 fi
 
 # Wrong usage.
-for arguments in "--top x" "--top -1" "--chunk 0" "--chunk 2G" "--chunk 1Kx" "--unknown" "--top"; do
+for arguments in "--top x" "--top -1" "--chunk 0" "--chunk 2G" "--chunk 1Kx" "--unknown" "--top" \
+    "--isolation both"; do
     run 2 $arguments
     [ -s "$dir/out" ] && fail "wordcount $arguments: it printed something"
     [ -s "$dir/err" ] || fail "wordcount $arguments: it printed no reason"

@@ -50,10 +50,18 @@ def main():
             return
         prefix = header.parents[2]
         report('libray.so.0 is a link to it', None if (shared.parent / 'libray.so.0').exists() else 'it is not there')
+        use_launcher(prefix, shared)
         use_pkg_config(folder, prefix, pc, shared, static)
         use_cmake(folder, prefix, shared)
     finally:
         shutil.rmtree(folder)
+
+
+def use_launcher(prefix, shared):
+    """raylaunch finds the installed library and says its version."""
+    said = attempt('raylaunch', prefix / 'bin' / 'raylaunch', '--version', LD_LIBRARY_PATH=str(shared.parent))
+    if said is not None:
+        report('raylaunch', None if said.startswith('raylaunch ') else f'it says {said!r}')
 
 
 def use_pkg_config(folder, prefix, pc, shared, static):

@@ -91,6 +91,9 @@ static void buffers_and_views(void)
     ray_view_release(&mine);
     CHECK_REF(ray_view_ref(NULL, 0), RAY_ERR_ARGUMENT);
     CHECK_REF(ray_view_ref(&(ray_view){0}, 0), RAY_ERR_ARGUMENT);
+    CHECK_CODE(ray_view_retain(NULL, &(ray_view){0}), RAY_ERR_ARGUMENT);
+    CHECK_CODE(ray_view_retain(&(ray_view){.data = "", .size = 1}, &(ray_view){0}), RAY_ERR_ARGUMENT);
+    CHECK_CODE(ray_view_retain(&(ray_view){0}, NULL), RAY_ERR_ARGUMENT);
     CHECK(ray_view_of(NULL, 0).size == 0);
     ray_buffer_free(buffer);
     ray_release(ref);
@@ -190,6 +193,7 @@ static void cluster(void)
     ray_cluster_free(NULL);
     CHECK_CODE(ray_state(NULL, &view), RAY_ERR_ARGUMENT);
     CHECK_CODE(ray_state("tasks", NULL), RAY_ERR_ARGUMENT);
+    CHECK_CODE(ray_node_drain(NULL), RAY_ERR_ARGUMENT);
     refused(ray_placement_group_new(NULL, 1, NULL));
     refused(ray_placement_group_new(hole, 2, NULL));
     refused(ray_placement_group_get(NULL));

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static atomic_int gate, started;
 
@@ -185,6 +186,92 @@ static void state_is_json(void)
     CHECK(ray_state("no such thing", &none) != 0 && !none.data);
     ray_release(ref), ray_release(task);
     ray_actor_release(actor);
+    check_stop();
+}
+
+static void expect_state(const char *query, const char *part, bool there)
+{
+    ray_view view;
+    CHECK_OK(ray_state(query, &view));
+    CHECK(json_is_valid(view.data, view.size));
+    if ((strstr(view.data, part) != NULL) != there)
+        fprintf(stderr, "query %s: %s\n", query, (const char *)view.data);
+    CHECK((strstr(view.data, part) != NULL) == there);
+    ray_view_release(&view);
+}
+
+static void expect_no_state(const char *query, int code, const char *words)
+{
+    ray_view view = {0};
+    CHECK_CODE(ray_state(query, &view), code);
+    CHECK(!view.data);
+    CHECK_HAS(ray_last_error()->message, words);
+}
+
+#define WHERE(key, predicate, value) "filter_keys=" key "&filter_predicates=" predicate "&filter_values=" value
+
+static void state_is_filtered(void)
+{
+    check_start(1);
+    ray_actor *a = ray_actor_new_opts(RAY_WITH(ray_actor_options, .name = "one & \xff"), cell);
+    ray_actor *b = ray_actor_new_opts(RAY_WITH(ray_actor_options, .name = "two"), cell);
+    CHECK_REF_OK(ray_actor_ready(a));
+    CHECK_REF_OK(ray_actor_ready(b));
+    expect_state("actors", "\"total\": 2, \"num_after_truncation\": 2, \"num_filtered\": 2", true);
+    expect_state("actors?" WHERE("name", "=", "two"), ray_actor_id(b), true);
+    expect_state("actors?" WHERE("name", "=", "two"), ray_actor_id(a), false);
+    expect_state("actors?" WHERE("name", "!%3D", "two"), ray_actor_id(b), false);
+    expect_state("actors?" WHERE("name", "=", "one+%26%20%FF"), ray_actor_id(a), true);
+    expect_state("actors?limit=1&" WHERE("state", "=", "alive"),
+                 "\"total\": 2, \"num_after_truncation\": 2, "
+                 "\"num_filtered\": 2",
+                 true);
+    expect_state("actors?" WHERE("state", "=", "ALIVE") "&" WHERE("name", "=", "three"), "\"num_filtered\": 0", true);
+    expect_state("nodes?" WHERE("is_head_node", "=", "true"), ray_context_get()->node_id, true);
+    expect_no_state("actors?" WHERE("nam", "=", "two"), RAY_ERR_ARGUMENT, "no field \"nam\"; they have actor_id, ");
+    expect_no_state("actors?limit=ten", RAY_ERR_ARGUMENT, "got \"ten\"");
+    expect_no_state("actors?page=2", RAY_ERR_ARGUMENT, "got \"page\"");
+    expect_no_state("actor", RAY_ERR_NOT_FOUND, "got \"actor\"");
+    ray_actor_release(a), ray_actor_release(b);
+    check_stop();
+}
+
+static void status(void)
+{
+    CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = "CPU=2, disk=1")));
+    ray_ref *runs = ray_remote_opts(RAY_WITH(ray_task_options, .resources = "CPU=0.5, disk=1"), pass_gate, 1);
+    CHECK_AWAIT(started, 1);
+    ray_ref *waits = ray_remote_opts(RAY_WITH(ray_task_options, .resources = "disk=1"), pass_gate, 1);
+    ray_ref *never = ray_remote_opts(RAY_WITH(ray_task_options, .resources = "gold=1"), pass_gate, 1);
+    CHECK_CODE(ray_get_timeout(never, 50, NULL), RAY_ERR_TIMEOUT);
+    expect_state("status", "\"is_head_node\": true", true);
+    expect_state("status", "\"disk\": {\"used\": 1, \"total\": 1}", true);
+    expect_state("status", "\"CPU\": {\"used\": 0.5, \"total\": 2}", true);
+    expect_state("status", "\"infeasible\": true", true);
+    expect_state("status", "\"infeasible\": false", true);
+    expect_state("status", "\"warnings\": [\"1 waiting for CPU=1, gold=1: no node has more than gold=0\"]", true);
+    expect_no_state("status?" WHERE("a", "=", "b"), RAY_ERR_ARGUMENT, "status is no table");
+    CHECK_OK(ray_cancel(never, 0));
+    atomic_store(&gate, 1);
+    CHECK_REF_INT(runs, 1);
+    CHECK_REF_INT(waits, 1);
+    ray_release(never);
+    expect_state("status", "\"warnings\": []", true);
+    check_stop();
+}
+
+/* A node whose tasks run in processes has a session, others need none. */
+static void sessions_of_this_host(void)
+{
+    char pid[32];
+    snprintf(pid, sizeof pid, "\"pid\": %ld,", (long)getpid());
+    check_start(1);
+    expect_state("sessions", pid, false);
+    check_stop();
+    CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = "CPU=1", .isolation = RAY_ISOLATION_PROCESS)));
+    CHECK_REF_INT(ray_remote(twice, 1), 2);
+    expect_state("sessions?limit=10000", pid, true);
+    expect_state("sessions?limit=10000&" WHERE("pid", "=", "1"), pid, false);
     check_stop();
 }
 
@@ -430,7 +517,8 @@ static void published_objects(void)
 }
 
 CHECK_MAIN(CHECK_TEST(context), CHECK_TEST(gpus_are_numbered), CHECK_TEST(nodes_and_resources),
-           CHECK_TEST(resources_are_found_out), CHECK_TEST(state_is_json), CHECK_TEST(groups_reserve),
+           CHECK_TEST(resources_are_found_out), CHECK_TEST(state_is_json), CHECK_TEST(state_is_filtered),
+           CHECK_TEST(status), CHECK_TEST(sessions_of_this_host), CHECK_TEST(groups_reserve),
            CHECK_TEST(groups_bound_what_runs_in_them), CHECK_TEST(groups_wait_for_room),
            CHECK_TEST(removing_a_group_ends_what_is_in_it), CHECK_TEST(names_of_groups), CHECK_TEST(keys),
            CHECK_TEST(keys_from_tasks), CHECK_TEST(published_objects))

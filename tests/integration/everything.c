@@ -105,8 +105,11 @@ static void object_calls_fail(const handles *h, int code)
     fails(ray_create(10), code);
     if (h->buffer)
         CHECK_CODE(ray_buffer_hold(h->buffer, h->ref), code);
-    if (h->view.pin)
+    if (h->view.pin) {
+        ray_view more;
         CHECK_REF(ray_view_ref(&h->view, 0), code);
+        CHECK_CODE(ray_view_retain(&h->view, &more), code);
+    }
     CHECK_REF(ray_object_lookup("name"), code);
     CHECK_CODE(ray_object_unpublish("name"), code);
     fails(ray_waitset_new(), code);
@@ -139,6 +142,10 @@ static void task_and_actor_calls_fail(const handles *h, int code)
     fails_or_not_here(ray_actor_exit(), code);
     fails_or_not_here(ray_fail("no"), code);
     fails_or_not_here(ray_fail_with(1, "no", NULL, 0), code);
+    fails_or_not_here(ray_fail_again(true), code);
+    fails_or_not_here(ray_actor_threads(2), code);
+    CHECK(!ray_complete_later());
+    fails_or_not_here(ray_last_error()->code, code);
     fails_or_not_here(ray_yield(&(int64_t){1}), code);
     CHECK(!ray_actor_self());
     CHECK(!ray_cancelled());
@@ -150,6 +157,7 @@ static void cluster_calls_fail(const handles *h, int code)
     CHECK(ray_context_get());
     fails(ray_cluster_get(), code);
     CHECK_CODE(ray_state("tasks", &view), code);
+    CHECK_CODE(ray_node_drain("0"), code);
     fails(ray_placement_group_new(one_cpu, 1, NULL), code);
     fails(ray_placement_group_get("name"), code);
     if (h->group) {
@@ -191,7 +199,11 @@ static void objects_work(void)
     CHECK_OK(ray_get(sealed, &view));
     CHECK_INT(view.size, 100);
     CHECK_REF_OK(ray_view_ref(&view, 0));
+    ray_view more;
+    CHECK_OK(ray_view_retain(&view, &more));
     ray_view_release(&view);
+    CHECK(more.size == 100 && ((const char *)more.data)[99] == 7);
+    ray_view_release(&more);
     ray_buffer *other = ray_create(1);
     CHECK(other);
     ray_buffer_free(other);

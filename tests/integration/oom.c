@@ -4,7 +4,7 @@
 #include "check.h"
 #include "heap.h"
 
-enum { MAX_ALLOCATIONS = 3000, LONG_MS = 5000 };
+enum { LONG_MS = 5000 };
 
 static RAY_REMOTE(int64_t, twice, (int64_t, x))
 {
@@ -60,6 +60,18 @@ static RAY_METHOD(cell, int64_t, add, (int64_t, n))
     return self->n += n;
 }
 
+/* Without a handle, or a place for the value, the task says so. */
+static RAY_REMOTE(const char *, greet_later)
+{
+    const char *text = "hello, this is a text that is longer than what fits into a small record itself";
+    ray_later *later = ray_complete_later();
+    int r = later ? ray_complete(later, &RAY_VALUE(&text)) : ray_last_error()->code;
+    if (!later)
+        ray_fail_with(r, "no handle", NULL, 0);
+    CHECK(r == 0 || r == RAY_ERR_NO_MEMORY);
+    return NULL;
+}
+
 /* ---- scenarios: 0, or the error that came back ---- */
 
 /* Waits for the ref, checks its number, releases it. */
@@ -97,7 +109,8 @@ static int error_of_this_thread(void)
 
 static int init(void)
 {
-    int r = ray_init(RAY_WITH(ray_config, .resources = "CPU=2, disk=1", .labels = "zone=eu", .ns = "here"));
+    int r = ray_init(
+        RAY_WITH(ray_config, .resources = "CPU=2, disk=1", .labels = "zone=eu", .ns = "here", .timeline_tasks = 64));
     return r != 0 ? r : ray_shutdown();
 }
 
@@ -269,6 +282,24 @@ static int use_an_actor(void)
     return r ? r : killed;
 }
 
+static int complete_later(void)
+{
+    int r = take_error(ray_remote(greet_later));
+    return r == RAY_ERR_TASK_FAILED && ray_last_error()->user_code == RAY_ERR_NO_MEMORY ? RAY_ERR_NO_MEMORY : r;
+}
+
+static int use_concurrency_groups(void)
+{
+    const ray_task_options *io = RAY_WITH(ray_task_options, .concurrency_group = "io");
+    ray_actor *actor = ray_actor_new_opts(RAY_WITH(ray_actor_options, .concurrency_groups = "io=2, more=1"), cell, 5);
+    CHECK(actor);
+    int r = FIRST_ERROR(take(ray_call_opts(io, actor, cell_add, 1), 6), take_error(ray_call(actor, cell_add, 1)));
+    if (r == RAY_ERR_ACTOR_DIED && strstr(ray_last_error()->message, "out of memory"))
+        r = RAY_ERR_NO_MEMORY; /* of its constructor */
+    ray_actor_release(actor);
+    return r;
+}
+
 static int use_keys(void)
 {
     ray_view view = {0};
@@ -312,7 +343,9 @@ static int look_around(void)
     ray_cluster_free(cluster);
     int r = ray_state("tasks", &view);
     ray_view_release(&view);
-    return r;
+    int s = take(ray_remote(twice, 1), 2), t = ray_state("timeline", &view); /* though it may not be on record */
+    ray_view_release(&view);
+    return r ? r : s ? s : t;
 }
 
 static int load(void)
@@ -335,44 +368,17 @@ static int cancel(void)
 
 static void start(void)
 {
-    CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = "CPU=2, disk=1", .labels = "zone=eu")));
+    CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = "CPU=2, disk=1", .labels = "zone=eu", .timeline_tasks = 64)));
 }
 
-/* One life of the runtime in which the nth allocation of the scenario fails; whether there were so many. */
-static bool fail_nth(int (*scenario)(void), long nth, bool ever)
+static bool is_fair(int r)
 {
-    bool has_runtime = scenario != init;
-    if (has_runtime)
-        start();
-    heap_fail(nth, ever);
-    int r = scenario();
-    bool reached = heap_failures() > 0;
-    heap_fail(0, false);
-    if (r != 0 && (r != RAY_ERR_NO_MEMORY || !reached)) {
-        fprintf(stderr, "allocation %ld fails %s: %s\n", nth, ever ? "and all that follow" : "once", ray_error_name(r));
-        CHECK_CODE(r, reached ? RAY_ERR_NO_MEMORY : 0);
-    }
-    r = scenario();
-    if (r != 0)
-        fprintf(stderr, "after allocation %ld failed %s\n", nth, ever ? "with all that followed" : "once");
-    CHECK_OK(r);
-    if (has_runtime)
-        check_stop();
-    heap_forget_last_error();
-    if (heap_left() != 0)
-        fprintf(stderr, "allocation %ld fails %s: %ld blocks left\n", nth, ever ? "and all that follow" : "once",
-                heap_live());
-    CHECK_INT(heap_left(), 0);
-    return reached;
+    return r == RAY_ERR_NO_MEMORY;
 }
 
 static void fail_each(int (*scenario)(void))
 {
-    for (int ever = 0; ever < 2; ever++) {
-        long nth = 1;
-        while (fail_nth(scenario, nth, ever))
-            CHECK(nth++ < MAX_ALLOCATIONS);
-    }
+    heap_fail_each(&(heap_scenario){.run = scenario, .begin = scenario == init ? NULL : start, .is_fair = is_fair});
 }
 
 /* The runtime ends even if there is no memory at all any more. */
@@ -414,6 +420,8 @@ EACH(wait_for_some)
 EACH(wait_in_a_set)
 EACH(read_a_stream)
 EACH(use_an_actor)
+EACH(complete_later)
+EACH(use_concurrency_groups)
 EACH(use_keys)
 EACH(publish)
 EACH(use_a_group)
@@ -425,5 +433,6 @@ EACH(cancel)
 CHECK_MAIN(OOM_TEST(init), OOM_TEST(put), OOM_TEST(create_and_seal), OOM_TEST(submit), OOM_TEST(submit_refs),
            OOM_TEST(submit_many_arguments), OOM_TEST(submit_options), OOM_TEST(nest), OOM_TEST(get_texts_and_views),
            OOM_TEST(get_failures), OOM_TEST(wait_for_some), OOM_TEST(wait_in_a_set), OOM_TEST(read_a_stream),
-           OOM_TEST(use_an_actor), OOM_TEST(use_keys), OOM_TEST(publish), OOM_TEST(use_a_group), OOM_TEST(look_around),
-           OOM_TEST(load), OOM_TEST(cancel), OOM_TEST(shutdown))
+           OOM_TEST(use_an_actor), OOM_TEST(complete_later), OOM_TEST(use_concurrency_groups), OOM_TEST(use_keys),
+           OOM_TEST(publish), OOM_TEST(use_a_group), OOM_TEST(look_around), OOM_TEST(load), OOM_TEST(cancel),
+           OOM_TEST(shutdown))

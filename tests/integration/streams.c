@@ -267,7 +267,38 @@ static void what_is_no_stream(void)
     check_stop();
 }
 
-CHECK_MAIN(CHECK_TEST(items_in_order), CHECK_TEST(several_results), CHECK_TEST(items_of_every_kind),
-           CHECK_TEST(writers_wait_for_readers), CHECK_TEST(waiting_writers_hold_no_cpu), CHECK_TEST(errors_are_items),
-           CHECK_TEST(readers_that_go_away), CHECK_TEST(shutdown_with_a_waiting_writer), CHECK_TEST(read_inside_tasks),
-           CHECK_TEST(waiting_for_items), CHECK_TEST(items_arrive_one_by_one), CHECK_TEST(what_is_no_stream))
+static RAY_REMOTE(ray_stream(int64_t), stumble, (int64_t, at), (bool, by_itself))
+{
+    for (int64_t i = 0; i < 40; i++) {
+        if (i == at && ray_context_get()->attempt < 2) {
+            ray_fail("at %lld", (long long)i);
+            if (by_itself)
+                ray_fail_again(true);
+            return;
+        }
+        if (ray_yield(&i) != 0)
+            return;
+    }
+}
+
+/* The reader sees each item once, whichever try has yielded it. */
+static void retries_skip_what_was_delivered(void)
+{
+    check_start(2);
+    for (int64_t at = 0; at < 40; at += 13)
+        for (int by_itself = 0; by_itself < 2; by_itself++) {
+            ray_ref *stream =
+                ray_remote_opts(RAY_WITH(ray_task_options, .retry_failures = !by_itself), stumble, at, by_itself);
+            for (int64_t i = 0; i < 40; i++)
+                CHECK_REF_INT(ray_next(stream), i);
+            CHECK_REF(ray_next(stream), RAY_ERR_STREAM_END);
+            ray_release(stream);
+        }
+    check_stop();
+}
+
+CHECK_MAIN(CHECK_TEST(items_in_order), CHECK_TEST(retries_skip_what_was_delivered), CHECK_TEST(several_results),
+           CHECK_TEST(items_of_every_kind), CHECK_TEST(writers_wait_for_readers),
+           CHECK_TEST(waiting_writers_hold_no_cpu), CHECK_TEST(errors_are_items), CHECK_TEST(readers_that_go_away),
+           CHECK_TEST(shutdown_with_a_waiting_writer), CHECK_TEST(read_inside_tasks), CHECK_TEST(waiting_for_items),
+           CHECK_TEST(items_arrive_one_by_one), CHECK_TEST(what_is_no_stream))

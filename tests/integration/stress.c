@@ -56,6 +56,10 @@ static void sum_frame(ray_frame *frame)
 }
 static ray_function sum_all = {
     .size = sizeof sum_all, .name = "sum_all", .signature = "int64_t(int64_t...)", .call = sum_frame};
+__attribute__((constructor)) static void register_sum_all(void)
+{
+    CHECK_OK(ray_register(&sum_all)); /* before main: worker processes come no further */
+}
 
 /* A tree of tasks: each starts `fan` children and adds theirs up. */
 static RAY_REMOTE(int64_t, tree, (int64_t, depth), (int64_t, fan), (int64_t, x))
@@ -410,7 +414,7 @@ static uint64_t seed_of_this_run(void)
     return given ? strtoull(given, NULL, 0) : (uint64_t)now.tv_sec * 1000000007u + (uint64_t)now.tv_nsec;
 }
 
-static void run_for(const char *resources, uint32_t num_threads)
+static void run_for(const char *resources, uint32_t num_threads, ray_isolation isolation, uint32_t max_workers)
 {
     static driver drivers[NUM_DRIVERS];
     pthread_t threads[NUM_DRIVERS];
@@ -418,8 +422,8 @@ static void run_for(const char *resources, uint32_t num_threads)
     uint64_t seed = seed_of_this_run();
     printf("RAY_STRESS_SEED=%llu\n", (unsigned long long)seed);
     fflush(stdout);
-    CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = resources, .num_threads = num_threads)));
-    CHECK_OK(ray_register(&sum_all));
+    CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = resources, .num_threads = num_threads, .isolation = isolation,
+                               .max_workers = max_workers)));
     int64_t end_ms = check_now_ms() + (longer ? atoll(longer) * 1000 : 3000);
     for (int i = 0; i < NUM_DRIVERS; i++) {
         drivers[i].random = (seed + (uint64_t)i + 1) * 0x9e3779b97f4a7c15u | 1;
@@ -440,15 +444,24 @@ static void run_for(const char *resources, uint32_t num_threads)
 
 static void graphs_on_one_cpu(void)
 {
-    run_for("CPU=1, disk=1", 1);
+    run_for("CPU=1, disk=1", 1, RAY_ISOLATION_THREAD, 0);
 }
 static void graphs_on_two_cpus(void)
 {
-    run_for("CPU=2, disk=2", 2);
+    run_for("CPU=2, disk=2", 2, RAY_ISOLATION_THREAD, 0);
 }
 static void graphs_on_many_threads(void)
 {
-    run_for("CPU=8, disk=3", 8);
+    run_for("CPU=8, disk=3", 8, RAY_ISOLATION_THREAD, 0);
+}
+static void graphs_in_processes(void)
+{
+    run_for("CPU=2, disk=2", 2, RAY_ISOLATION_PROCESS, 0);
+}
+static void graphs_at_the_cap_of_processes(void)
+{
+    run_for("CPU=4, disk=3", 4, RAY_ISOLATION_PROCESS, NUM_DRIVERS * NUM_ACTORS + 3);
 }
 
-CHECK_MAIN(CHECK_TEST(graphs_on_one_cpu), CHECK_TEST(graphs_on_two_cpus), CHECK_TEST(graphs_on_many_threads))
+CHECK_MAIN(CHECK_TEST(graphs_on_one_cpu), CHECK_TEST(graphs_on_two_cpus), CHECK_TEST(graphs_on_many_threads),
+           CHECK_TEST(graphs_in_processes), CHECK_TEST(graphs_at_the_cap_of_processes))

@@ -367,8 +367,46 @@ static void cancel_while_waited_for(void)
     check_stop();
 }
 
+/* ---- CPUs of those that wait ---- */
+
+static pthread_t helper;
+static atomic_int helped;
+
+static RAY_REMOTE(int64_t, get_after_all, (int64_t, x))
+{
+    int64_t y = -1;
+    ray_ref *ref = ray_remote_opts(RAY_WITH(ray_task_options, .resources = "CPU=2"), twice, x);
+    if (pthread_equal(pthread_self(), helper))
+        atomic_fetch_add(&helped, 1);
+    CHECK_OK(ray_get(ref, &y)); /* all CPUs: its own, and that of whom it is run for */
+    ray_release(ref);
+    return y;
+}
+static RAY_REMOTE(int64_t, help, (int64_t, x))
+{
+    int64_t y = -1;
+    helper = pthread_self();
+    ray_ref *ref = ray_remote_opts(RAY_WITH(ray_task_options, .priority = 2), get_after_all, x);
+    check_sleep_ms(20); /* there is no other thread: it is in the queue when this one looks */
+    CHECK_OK(ray_get(ref, &y));
+    ray_release(ref);
+    return y;
+}
+
+/* A task that waits, and the one that it runs meanwhile: if that waits as well, both give back their CPUs. */
+static void who_helps_gives_back_too(void)
+{
+    for (int64_t i = 0; i < 100 && atomic_load(&helped) == 0; i++) { /* each with one thread, until another is needed */
+        CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = "CPU=2", .num_threads = 1)));
+        CHECK_REF_INT(ray_remote_opts(RAY_WITH(ray_task_options, .priority = 1), help, i), 2 * i);
+        check_stop();
+    }
+    CHECK(atomic_load(&helped) > 0);
+}
+
 CHECK_MAIN(CHECK_TEST(timeouts), CHECK_TEST(wait_counts), CHECK_TEST(failed_is_done), CHECK_TEST(wait_for_many),
            CHECK_TEST(waitset_hands_out), CHECK_TEST(waitset_descriptor), CHECK_TEST(waitset_freed_with_work_pending),
            CHECK_TEST(waitset_across_shutdown), CHECK_TEST(waitset_filled_by_threads),
            CHECK_TEST(cancel_reaches_children), CHECK_TEST(cancel_only_this), CHECK_TEST(cancel_by_force),
-           CHECK_TEST(cancel_calls_of_actors), CHECK_TEST(cancel_while_waited_for))
+           CHECK_TEST(cancel_calls_of_actors), CHECK_TEST(cancel_while_waited_for),
+           CHECK_TEST(who_helps_gives_back_too))

@@ -1,14 +1,21 @@
 /* The runner execs itself once a sub-test: a crash or a hang costs one sub-test, and each starts with a fresh process.
- * It is the reaper of its grandchildren, so that a worker process left behind shows up. */
+ * It is the reaper of its grandchildren, so that a worker process left behind shows up. A sub-test has a folder of its
+ * own for temporary files, so that what a session leaves there shows up, too.
+ *
+ * A worker process of a sub-test is the same program with the same arguments: main goes straight to ray_init there, or
+ * stands as the template of others before. */
 #include "check.h"
 #include "heap.h"
+#include "nodes.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -26,8 +33,22 @@
 #endif
 #endif
 
-enum { MAX_EVENTS = 256, PATIENCE_MS = 30000 };
-enum { LIBUV_SIGNAL_PIPE = 2 }; /* opened with the first loop of a process, for its life */
+#ifdef CHECK_TSAN
+/* nng counts who holds a message with atomics that the sanitizer does not see; it sees its locks all the same. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "ignore_noninstrumented_modules=1";
+}
+#endif
+
+#ifdef CHECK_ASAN
+void __sanitizer_purge_allocator(void); /* of a header that not all compilers bring */
+#endif
+
+enum { MAX_EVENTS = 1024, PATIENCE_MS = 30000, SHARED_BYTES = 1 << 20 };
+#define SHARED_NAME "CHECK_SHARED"              /* variable with the path of the file behind check_shared */
+enum { LIBUV_SIGNAL_PIPE = 2, NNG_POLLER = 2 }; /* opened with the first loop, or bus, of a process, for its life */
 
 /* ---- checks ---- */
 
@@ -39,6 +60,8 @@ static void explain(const char *file, int line, const char *what)
     if (error->code)
         fprintf(stderr, "  last error: %s: %s%s%s\n", ray_error_name(error->code),
                 error->function ? error->function : "", error->function ? ": " : "", error->message);
+    if (error->code && error->output)
+        fprintf(stderr, "  its process printed: %s\n", error->output);
 }
 
 _Noreturn void check_failed(const char *file, int line, const char *what)
@@ -97,6 +120,14 @@ void check_ref_int(const char *file, int line, const char *what, ray_ref *ref, i
     ray_release(ref);
 }
 
+int64_t check_number(ray_ref *ref)
+{
+    int64_t y = 0;
+    CHECK_OK(ray_get_timeout(ref, 30000, &y));
+    ray_release(ref);
+    return y;
+}
+
 void check_ref_str(const char *file, int line, const char *what, ray_ref *ref, const char *want)
 {
     const char *got = NULL;
@@ -121,6 +152,15 @@ void check_sleep_ms(int64_t ms)
         continue;
 }
 
+bool check_has_shadows(void)
+{
+#ifdef CHECK_TSAN
+    return true;
+#else
+    return false;
+#endif
+}
+
 void check_await(const _Atomic int *flag, int value)
 {
     int64_t end = check_now_ms() + (int64_t)PATIENCE_MS * check_slowness();
@@ -130,29 +170,141 @@ void check_await(const _Atomic int *flag, int value)
     }
 }
 
-static size_t count_entries(const char *path)
+/* Names that begin with prefix and have that part. */
+static size_t count_named(const char *path, const char *prefix, const char *part)
 {
     size_t count = 0;
     DIR *dir = opendir(path);
     CHECK(dir);
     for (struct dirent *entry; (entry = readdir(dir));)
-        count += entry->d_name[0] != '.';
+        count += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
+                 strstr(entry->d_name, part);
     closedir(dir);
     return count;
+}
+
+static size_t count_entries(const char *path)
+{
+    return count_named(path, "", "");
 }
 
 size_t check_open_fds(void)
 {
     return count_entries("/proc/self/fd") - 1; /* without the one that lists them */
 }
-size_t check_threads(void)
+
+/* What a test has left open. */
+static void print_open_fds(void)
 {
-    return count_entries("/proc/self/task");
+    for (int fd = 0; fd < 1024; fd++) {
+        char path[64], target[256];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t size = readlink(path, target, sizeof target);
+        if (size > 0)
+            fprintf(stderr, "open: %d %.*s\n", fd, (int)size, target);
+    }
 }
 
+/* False: it has ended since it was listed. */
+static bool name_thread(const char *task, char name[32])
+{
+    char path[300];
+    snprintf(path, sizeof path, "/proc/self/task/%s/comm", task);
+    FILE *file = task[0] != '.' ? fopen(path, "re") : NULL;
+    if (!file)
+        return false;
+    bool there = fgets(name, 32, file) != NULL;
+    fclose(file);
+    return there;
+}
+
+/* nng's threads are the process's, from the first bus on, whatever becomes of that (doc/decisions/0019). */
+static size_t count_threads(bool of_nng, bool printed)
+{
+    size_t count = 0;
+    char name[32];
+    DIR *threads = opendir("/proc/self/task");
+    CHECK(threads);
+    for (struct dirent *entry; (entry = readdir(threads));) {
+        if (!name_thread(entry->d_name, name) || (strncmp(name, "nng:", 4) == 0) != of_nng)
+            continue;
+        count++;
+        if (printed)
+            fprintf(stderr, "thread %s: %s", entry->d_name, name);
+    }
+    closedir(threads);
+    return count;
+}
+
+size_t check_threads(void)
+{
+    return count_threads(false, false);
+}
+
+size_t check_children(int64_t *pids, size_t room)
+{
+    size_t count = 0;
+    DIR *threads = opendir("/proc/self/task");
+    CHECK(threads);
+    for (struct dirent *entry; (entry = readdir(threads));) {
+        char path[300];
+        snprintf(path, sizeof path, "/proc/self/task/%s/children", entry->d_name);
+        FILE *file = entry->d_name[0] != '.' ? fopen(path, "re") : NULL;
+        for (long long pid; file && fscanf(file, "%lld", &pid) == 1; count++)
+            if (count < room)
+                pids[count] = pid;
+        if (file)
+            fclose(file);
+    }
+    closedir(threads);
+    return count;
+}
+
+bool check_is_gone(int64_t pid)
+{
+    char path[64], state = 'Z';
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    FILE *file = fopen(path, "re");
+    if (file && fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = 'Z';
+    if (file)
+        fclose(file);
+    return state == 'Z' || state == 'X';
+}
+
+void check_await_gone(int64_t pid, int64_t timeout_ms)
+{
+    int64_t end = check_now_ms() + timeout_ms;
+    while (!check_is_gone(pid)) {
+        CHECK(check_now_ms() < end);
+        check_sleep_ms(1);
+    }
+}
+
+void *check_shared(void)
+{
+    static void *_Atomic mapped;
+    void *page = mapped;
+    if (page)
+        return page;
+    const char *path = getenv(SHARED_NAME);
+    CHECK(path);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0);
+    page = mmap(NULL, SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(page != MAP_FAILED);
+    close(fd);
+    mapped = page; /* of two threads that come here at once, both maps show the same file */
+    return page;
+}
+
+/* Freed blocks that the address sanitizer keeps to find late uses are no growth. */
 size_t check_resident_kb(void)
 {
     long pages = 0;
+#ifdef CHECK_ASAN
+    __sanitizer_purge_allocator();
+#endif
     FILE *file = fopen("/proc/self/statm", "re");
     CHECK(file && fscanf(file, "%*d %ld", &pages) == 1);
     fclose(file);
@@ -178,6 +330,7 @@ static struct {
     size_t count;
     struct {
         char event[64], message[1024];
+        ray_log_level level;
         bool expected;
     } events[MAX_EVENTS];
 } noted = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
@@ -189,48 +342,85 @@ static void note(void *arg, const ray_log_event *event)
     if (noted.count < MAX_EVENTS) {
         snprintf(noted.events[noted.count].event, sizeof noted.events[0].event, "%s", event->event);
         snprintf(noted.events[noted.count].message, sizeof noted.events[0].message, "%s", event->message);
+        noted.events[noted.count].level = event->level;
         noted.count++;
     }
     pthread_cond_broadcast(&noted.changed);
     pthread_mutex_unlock(&noted.lock);
 }
 
-static bool expect_noted(const char *event, const char *part)
+/* How many there are. */
+static size_t expect_noted(const char *event, const char *part)
 {
-    bool found = false;
+    size_t found = 0;
     for (size_t i = 0; i < noted.count; i++)
-        if (strcmp(noted.events[i].event, event) == 0 && strstr(noted.events[i].message, part))
-            found = noted.events[i].expected = true;
+        if (strcmp(noted.events[i].event, event) == 0 && strstr(noted.events[i].message, part)) {
+            noted.events[i].expected = true;
+            found++;
+        }
     return found;
+}
+
+static bool is_unexpected(size_t i)
+{
+    return !noted.events[i].expected && noted.events[i].level <= RAY_LOG_WARNING;
 }
 
 static void print_noted(bool unexpected_only)
 {
     for (size_t i = 0; i < noted.count; i++)
-        if (!unexpected_only || !noted.events[i].expected)
+        if (!unexpected_only || is_unexpected(i))
             fprintf(stderr, "  logged: %s: %s\n", noted.events[i].event, noted.events[i].message);
 }
 
-void check_expect_log(const char *event, const char *part, int64_t timeout_ms)
+void check_expect_logs(const char *event, const char *part, size_t count, int64_t timeout_ms)
 {
     struct timespec end;
     clock_gettime(CLOCK_REALTIME, &end);
     end.tv_sec += timeout_ms / 1000 + 1;
     pthread_mutex_lock(&noted.lock);
-    while (!expect_noted(event, part))
-        if (pthread_cond_timedwait(&noted.changed, &noted.lock, &end) != 0 && !expect_noted(event, part)) {
-            fprintf(stderr, "no event \"%s\" with \"%s\" was logged\n", event, part);
+    while (expect_noted(event, part) < count)
+        if (pthread_cond_timedwait(&noted.changed, &noted.lock, &end) != 0 && expect_noted(event, part) < count) {
+            fprintf(stderr, "%zu events \"%s\" with \"%s\" were logged, wanted %zu\n", expect_noted(event, part), event,
+                    part, count);
             print_noted(false);
             _exit(1);
         }
     pthread_mutex_unlock(&noted.lock);
 }
 
+void check_expect_log(const char *event, const char *part, int64_t timeout_ms)
+{
+    check_expect_logs(event, part, 1, timeout_ms);
+}
+
+void check_allow_log(const char *event, const char *part)
+{
+    pthread_mutex_lock(&noted.lock);
+    (void)expect_noted(event, part);
+    pthread_mutex_unlock(&noted.lock);
+}
+
+size_t check_count_log(const char *event, const char *part)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&noted.lock);
+    for (size_t i = 0; i < noted.count; i++)
+        count += strcmp(noted.events[i].event, event) == 0 && strstr(noted.events[i].message, part);
+    pthread_mutex_unlock(&noted.lock);
+    return count;
+}
+
+void check_listen(ray_log_level most)
+{
+    CHECK_OK(ray_set_log(note, NULL, most));
+}
+
 static size_t count_unexpected(void)
 {
     size_t count = 0;
     for (size_t i = 0; i < noted.count; i++)
-        count += !noted.events[i].expected;
+        count += is_unexpected(i);
     return count;
 }
 
@@ -241,6 +431,15 @@ void check_start(unsigned cpus)
     char resources[32];
     snprintf(resources, sizeof resources, "CPU=%u", cpus);
     CHECK_OK(cpus ? ray_init(RAY_WITH(ray_config, .resources = resources, .num_threads = cpus)) : ray_init(NULL));
+}
+
+void check_start_workers(unsigned cpus)
+{
+    char resources[32];
+    snprintf(resources, sizeof resources, "CPU=%u", cpus);
+    CHECK_OK(
+        ray_init(RAY_WITH(ray_config, .resources = resources, .num_threads = cpus, .isolation = RAY_ISOLATION_PROCESS,
+                          .worker_template = getenv("CHECK_TEMPLATE") != NULL)));
 }
 
 void check_stop(void)
@@ -256,9 +455,26 @@ static void *do_nothing(void *arg)
 /* Threads that were joined may still be leaving /proc. */
 static size_t settled_threads(size_t wanted)
 {
-    for (int tries = 0; tries < 200 && check_threads() > wanted; tries++)
+    size_t now = check_threads();
+    for (int tries = 0; tries < 200 && now > wanted; tries++) {
         check_sleep_ms(5);
-    return check_threads();
+        now = check_threads();
+    }
+    if (now > wanted)
+        (void)count_threads(false, true);
+    return now;
+}
+
+/* A thread of nng's closes sockets a moment after their bus has ended. */
+static bool settled_fds(size_t wanted)
+{
+    for (int tries = 0; tries < 200; tries++) {
+        size_t now = check_open_fds();
+        if (now == wanted || now == wanted + LIBUV_SIGNAL_PIPE)
+            return true;
+        check_sleep_ms(5);
+    }
+    return false;
 }
 
 /* How many threads there are before the library has any: the thread sanitizer starts one of its own with the first of
@@ -274,19 +490,24 @@ static size_t threads_of_others(void)
 #endif
 }
 
-static int run_here(const check_test *test)
+int check_run_here(const check_test *test)
 {
     size_t fds = check_open_fds(), threads = threads_of_others();
     if (!(test->flags & CHECK_PLAIN)) {
         heap_install();
-        CHECK_OK(ray_set_log(note, NULL, RAY_LOG_WARNING));
+        check_listen(RAY_LOG_WARNING);
     }
     test->run();
     if (test->flags & CHECK_LEAVES)
         return 0;
     CHECK(!ray_is_initialized());
+    CHECK_INT(check_children(NULL, 0), 0);
     CHECK_INT(settled_threads(threads), threads);
-    CHECK(check_open_fds() == fds || check_open_fds() == fds + LIBUV_SIGNAL_PIPE);
+    fds += count_threads(true, false) > 0 ? NNG_POLLER : 0;
+    if (!settled_fds(fds)) {
+        print_open_fds();
+        CHECK_INT(check_open_fds(), fds);
+    }
     if (!(test->flags & (CHECK_PLAIN | CHECK_KEEPS))) {
         heap_forget_last_error();
         CHECK_INT(heap_left(), 0);
@@ -300,6 +521,25 @@ static int run_here(const check_test *test)
 }
 
 /* ---- the runner ---- */
+
+enum { SKIPPED = 77 };
+
+typedef struct outcome {
+    bool passed;
+    const char *skipped; /* why, or NULL */
+} outcome;
+
+_Noreturn void check_skip(const char *why)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s.skip", getenv(SHARED_NAME) ? getenv(SHARED_NAME) : "/dev/null");
+    FILE *file = fopen(path, "we");
+    if (file) {
+        fputs(why, file);
+        fclose(file);
+    }
+    _exit(SKIPPED);
+}
 
 static int wait_for(pid_t pid, int64_t timeout_ms)
 {
@@ -322,8 +562,9 @@ static int reap_orphans(void)
 {
     int orphans = 0;
     int64_t end = check_now_ms() + 2000;
-    while (waitpid(-1, NULL, WNOHANG) >= 0 && check_now_ms() < end)
-        check_sleep_ms(5);
+    for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG)) >= 0 && check_now_ms() < end;)
+        if (pid == 0) /* those that are there have not ended */
+            check_sleep_ms(5);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
     FILE *file = fopen(path, "re");
@@ -343,25 +584,153 @@ static int64_t time_limit_ms(void)
     return (int64_t)PATIENCE_MS * 2 * check_slowness() + (longer ? atoll(longer) * 1000 : 0);
 }
 
-static bool run_apart(const char *program, const check_test *test)
+/* ---- what is left on disk and in memory ---- */
+
+static char folder[] = "/tmp/check-XXXXXX"; /* of the sub-test that runs */
+
+/* What a sanitizer finds in a worker process goes into a file there, too: its stderr is its node's. */
+static void collect_reports(const char *variable)
 {
+    const char *given = getenv(variable);
+    char options[4096];
+    snprintf(options, sizeof options, "%s%slog_path=%s/report", given ? given : "", given && *given ? ":" : "", folder);
+    CHECK(setenv(variable, options, 1) == 0);
+}
+
+/* Prints the files there whose names begin so; how many there are. */
+static size_t print_files(const char *prefix, bool named)
+{
+    size_t count = 0;
+    DIR *dir = opendir(folder);
+    CHECK(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        char path[300], line[1024];
+        FILE *file = NULL;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 && (file = fopen(path, "re"))) {
+            count++;
+            if (named)
+                fprintf(stderr, "%s:\n", entry->d_name);
+            while (fgets(line, sizeof line, file))
+                fputs(line, stderr);
+            fclose(file);
+        }
+    }
+    closedir(dir);
+    return count;
+}
+
+static void make_folder(void)
+{
+    char path[64];
+    strcpy(folder + strlen(folder) - 6, "XXXXXX");
+    CHECK(mkdtemp(folder));
+    CHECK(setenv("TMPDIR", folder, 1) == 0);
+    snprintf(path, sizeof path, "%s/shared", folder);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    CHECK(fd >= 0 && ftruncate(fd, SHARED_BYTES) == 0);
+    close(fd);
+    CHECK(setenv(SHARED_NAME, path, 1) == 0);
+}
+
+static void remove_folder(void)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    CHECK(system(command) == 0);
+}
+
+/* What begins with "ray-" there, and in the user's folder of that name, which itself may stay. */
+static size_t count_left_in(const char *path, const char *part)
+{
+    char of_user[96];
+    size_t count = count_named(path, "ray-", part);
+    snprintf(of_user, sizeof of_user, "%s/ray-%u", path, (unsigned)geteuid());
+    if (access(of_user, F_OK) == 0)
+        count += count_named(of_user, "", part) - !*part;
+    return count;
+}
+
+/* Sessions, folders of spilled objects and the like that are still there. Where others put theirs, too, the name has
+ * the process's number. */
+static size_t count_left(pid_t pid)
+{
+    char part[32];
+    snprintf(part, sizeof part, "-%d-", (int)pid);
+    return count_left_in(folder, "") + count_left_in("/tmp", part) + count_left_in("/var/tmp", part);
+}
+
+/* Others may be at work in /dev/shm as well, so what they put there is waited for; a name that is ours stays. */
+static size_t more_shared_memory(size_t before)
+{
+    size_t now = count_entries("/dev/shm");
+    for (int tries = 0; tries < 100 && now > before; tries++) {
+        check_sleep_ms(20);
+        now = count_entries("/dev/shm");
+    }
+    return now > before ? now - before : 0;
+}
+
+/* Why the sub-test cannot be run here. */
+static const char *reason_to_skip(void)
+{
+    static char reason[200];
+    char path[64];
+    snprintf(path, sizeof path, "%s/shared.skip", folder);
+    FILE *file = fopen(path, "re");
+    reason[file ? fread(reason, 1, sizeof reason - 1, file) : 0] = 0;
+    if (file)
+        fclose(file);
+    return reason;
+}
+
+static outcome run_apart(const char *program, const check_test *test)
+{
+    size_t shared_memory = count_entries("/dev/shm");
     fflush(stdout);
+    int gate[2];
+    make_folder();
+    CHECK(pipe2(gate, O_CLOEXEC) == 0);
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
+        close(gate[1]);
+        (void)!read(gate[0], &(char){0}, 1); /* until the folders have been counted */
+        collect_reports("ASAN_OPTIONS");
+        collect_reports("TSAN_OPTIONS");
         dup2(STDERR_FILENO, STDOUT_FILENO); /* stdout is for TAP */
         execl("/proc/self/exe", program, "--here", test->name, (char *)NULL);
         _exit(127);
     }
+    size_t folders_before = count_left(pid); /* numbers come again: nodes may have kept the logs of one with this one */
+    close(gate[0]);
+    close(gate[1]);
     int status = wait_for(pid, time_limit_ms());
     int orphans = reap_orphans();
     if (orphans)
         fprintf(stderr, "%s left %d processes behind\n", test->name, orphans);
+    bool skipped = WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED;
+    bool ended_well = skipped || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    size_t folders_now = ended_well && !(test->flags & CHECK_LEAVES) ? count_left(pid) : 0;
+    size_t folders = folders_now > folders_before ? folders_now - folders_before : 0;
+    if (folders)
+        fprintf(stderr, "%s left %zu folders behind\n", test->name, folders);
+    size_t segments = more_shared_memory(shared_memory);
+    if (segments)
+        fprintf(stderr, "%s left %zu names in /dev/shm\n", test->name, segments);
+    size_t reports = print_files("report", false);
+    if (reports)
+        fprintf(stderr, "%s: %zu processes were reported by a sanitizer\n", test->name, reports);
+    const char *reason = reason_to_skip();
+    if (!ended_well && !(test->flags & CHECK_ABORTS))
+        print_files("node-", true); /* what its nodes have logged */
+    remove_folder();
+    bool is_clean = !orphans && !folders && !segments && !reports;
     if (test->flags & CHECK_ABORTS)
-        return !orphans && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
-    if (WIFSIGNALED(status))
+        ended_well = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    else if (WIFSIGNALED(status))
         fprintf(stderr, "%s: signal %d (%s)\n", test->name, WTERMSIG(status), strsignal(WTERMSIG(status)));
-    return !orphans && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return (outcome){.passed = is_clean && ended_well, .skipped = skipped ? reason : NULL};
 }
 
 static bool is_wanted(const check_test *test, int argc, char **argv)
@@ -374,13 +743,28 @@ static bool is_wanted(const check_test *test, int argc, char **argv)
 
 static void clean_environment(void)
 {
-    static const char *const names[] = {"RAY_ADDRESS", "RAY_ROLE", "RAY_KEY_FILE"};
+    static const char *const names[] = {"RAY_ADDRESS",    "RAY_ROLE",           "RAY_KEY_FILE",
+                                        "RAY_TMPDIR",     "RAY_WORKER_COMMAND", "RAY_WORKER_WRAPPER",
+                                        "RAY_DEDUP_LOGS", "RAY_CLUSTER_KEY"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unsetenv(names[i]);
 }
 
 int check_main(int argc, char **argv, const check_test *tests, size_t count)
 {
+    if (getenv("RAY_WORKER_OF")) {
+        int r;
+        if (getenv("CHECK_TEMPLATE_WAITS") && strstr(getenv("RAY_WORKER_OF"), "template"))
+            pause();
+        while ((r = ray_template_fork()) > 0)
+            ;
+        if (r < 0)
+            return 1;             /* its node has gone */
+        CHECK_OK(ray_init(NULL)); /* serves, and exits */
+        check_failed(__FILE__, __LINE__, "a worker process came back from ray_init");
+    }
+    if (argc == 2 && strcmp(argv[1], NODES_ARGUMENT) == 0)
+        return nodes_main();
     clean_environment();
     if (argc == 2 && strcmp(argv[1], "--list") == 0) {
         for (size_t i = 0; i < count; i++)
@@ -390,7 +774,7 @@ int check_main(int argc, char **argv, const check_test *tests, size_t count)
     if (argc == 3 && strcmp(argv[1], "--here") == 0) {
         for (size_t i = 0; i < count; i++)
             if (strcmp(tests[i].name, argv[2]) == 0)
-                return run_here(&tests[i]);
+                return check_run_here(&tests[i]);
         return 2;
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -402,9 +786,10 @@ int check_main(int argc, char **argv, const check_test *tests, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (!is_wanted(&tests[i], argc, argv))
             continue;
-        bool passed = run_apart(argv[0], &tests[i]);
-        printf("%sok %zu - %s\n", passed ? "" : "not ", ++number, tests[i].name);
-        failed |= !passed;
+        outcome end = run_apart(argv[0], &tests[i]);
+        printf("%sok %zu - %s%s%s\n", end.passed ? "" : "not ", ++number, tests[i].name, end.skipped ? " # SKIP " : "",
+               end.skipped ? end.skipped : "");
+        failed |= !end.passed;
     }
     return failed;
 }

@@ -82,3 +82,53 @@ void heap_forget_last_error(void)
     CHECK(ray_get(NULL, NULL) != 0);
     heap_fail(0, false);
 }
+
+/* ---- each allocation in turn ---- */
+
+enum { MAX_ALLOCATIONS = 3000, TRIES = 20, PAUSE_MS = 100 };
+
+static int run_again(const heap_scenario *scenario)
+{
+    int r = scenario->run();
+    for (int tries = 0; r != 0 && r == scenario->again && tries < TRIES; tries++) {
+        check_sleep_ms(PAUSE_MS);
+        r = scenario->run();
+    }
+    return r;
+}
+
+/* One life of the runtime in which the nth allocation of the scenario fails; whether there were so many. */
+static bool fail_nth(const heap_scenario *scenario, long nth, bool ever)
+{
+    if (scenario->begin)
+        scenario->begin();
+    heap_fail(nth, ever);
+    int r = scenario->run();
+    bool reached = heap_failures() > 0;
+    heap_fail(0, false);
+    if (r != 0 && (!scenario->is_fair(r) || !reached)) {
+        fprintf(stderr, "allocation %ld fails %s: %s\n", nth, ever ? "and all that follow" : "once", ray_error_name(r));
+        CHECK_CODE(r, reached ? RAY_ERR_NO_MEMORY : 0);
+    }
+    r = run_again(scenario);
+    if (r != 0)
+        fprintf(stderr, "after allocation %ld failed %s\n", nth, ever ? "with all that followed" : "once");
+    CHECK_OK(r);
+    if (scenario->begin)
+        check_stop();
+    heap_forget_last_error();
+    if (heap_left() != 0)
+        fprintf(stderr, "allocation %ld fails %s: %ld blocks left\n", nth, ever ? "and all that follow" : "once",
+                heap_live());
+    CHECK_INT(heap_left(), 0);
+    return reached;
+}
+
+void heap_fail_each(const heap_scenario *scenario)
+{
+    for (int ever = 0; ever < 2; ever++) {
+        long nth = 1;
+        while (fail_nth(scenario, nth, ever))
+            CHECK(nth++ < MAX_ALLOCATIONS);
+    }
+}

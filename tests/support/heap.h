@@ -14,4 +14,15 @@ long heap_failures(void); /* since the last heap_fail */
 /* Replaces this thread's last error, which lives on the heap, by the shared one that needs none. */
 void heap_forget_last_error(void);
 
+/* Each allocation of a scenario fails, the 1st, 2nd, ... Nth, once and then with all after it. Every time it comes to
+ * an error that is fair, or to 0 where nobody needed the block, the same scenario works right after, and nothing is
+ * left at the end of that life of the runtime. */
+typedef struct heap_scenario {
+    int (*run)(void);
+    void (*begin)(void); /* the runtime; NULL: the scenario does it */
+    bool (*is_fair)(int code);
+    int again; /* a code after which the scenario may need some more tries, for something else has to end first */
+} heap_scenario;
+void heap_fail_each(const heap_scenario *scenario);
+
 #endif

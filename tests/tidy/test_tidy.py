@@ -10,7 +10,8 @@ GOOD = {
     "meson.build": "subdir('lib')\n",
     "README.md": "# a tree\n",
     "LICENSE": "none\n",
-    "lib/meson.build": "files('base/text.c', 'core/ledger.c', 'raylet/loop.c', 'transport/link.c')\n",
+    "lib/meson.build": "files('base/text.c', 'core/ledger.c', 'raylet/loop.c', 'transport/link.c', "
+                       "'transport/session.c')\n",
     "lib/libray.map": "RAY {\n  global:\n    ray_start;\n  local: *;\n};\n",
     "lib/base/base.h": "#include <uthash.h>\n",
     "lib/base/text.c": "#include \"base/base.h\"\n#include <time.h>\n\nstatic int count;\n",
@@ -27,6 +28,8 @@ GOOD = {
     "lib/raylet/raylet.h": "#include \"core/core.h\"\n#include <uv.h>\n",
     "lib/raylet/loop.c": '#include "raylet/raylet.h"\n',
     "lib/transport/link.c": "#include <nng/nng.h>\n#include <sodium.h>\n",
+    "lib/transport/session.c": '#include "base/base.h"\n#include "wire/wire.h"\n',
+    "lib/wire/wire.h": '#include "base/base.h"\n',
     "include/ray/ray.h": "#include <stdint.h>\n\n/* Starts it. */\nRAY_API int ray_start(void);\n",
     "launcher/meson.build": "executable('raylaunch', 'main.c')\n",
     "launcher/main.c": "#include <ray/ray.h>\n",
@@ -59,6 +62,8 @@ class Tidy(unittest.TestCase):
         self.expect("lib/base/text.c:1: base may not include core", {"lib/base/text.c": '#include "core/core.h"\n'})
         self.expect("lib/core/ledger.c:2: core may not include raylet",
                     {"lib/core/ledger.c": '#include "core/core.h"\n#  include  "raylet/raylet.h"\n'})
+        self.expect("lib/transport/link.c:1: transport may not include store",
+                    {"lib/transport/link.c": '#include "store/store.h"\n', "lib/store/store.h": "int x(void);\n"})
         self.expect("lib/raylet/loop.c:1: base/text.h: another folder is entered through base/base.h",
                     {"lib/raylet/loop.c": '#include "base/text.h"\n#include "raylet/raylet.h"\n',
                      "lib/base/text.h": "int x(void);\n"})
@@ -68,6 +73,8 @@ class Tidy(unittest.TestCase):
     def test_rooms(self):
         self.expect("lib/raylet/loop.c:2: <nng/nng.h> belongs into transport",
                     {"lib/raylet/loop.c": '#include "raylet/raylet.h"\n#include <nng/nng.h>\n'})
+        self.expect("lib/raylet/loop.c:2: <sodium.h> belongs into transport",
+                    {"lib/raylet/loop.c": '#include "raylet/raylet.h"\n#include <sodium.h>\n'})
         self.expect("lib/base/text.c:2: <uv.h> belongs into raylet",
                     {"lib/base/text.c": '#include "base/base.h"\n#include <uv.h>\n'})
         self.expect("lib/raylet/loop.c:2: <uthash.h>",
@@ -89,6 +96,15 @@ class Tidy(unittest.TestCase):
         self.brain("2: a brain does not use rayi_heap", "const void *f(void) { return rayi_heap; }\n")
         self.brain("2: a brain does not use _Atomic", "int f(_Atomic int *x);\n")
         self.brain("2: a brain does not use __atomic_load_n", "int f(int *x) { return __atomic_load_n(x, 0); }\n")
+
+    def test_brains_among_hands(self):
+        def expect(message, code):
+            self.expect("lib/transport/session.c:2: " + message,
+                        {"lib/transport/session.c": '#include "wire/wire.h"\n' + code})
+        expect("a brain does not include <pthread.h>", "#include <pthread.h>\n")
+        expect("a brain has no mutable globals", "static int count;\n")
+        expect("transport may not include core", '#include "core/core.h"\n')
+        self.assertEqual(self.messages({"lib/transport/link.c": "#include <pthread.h>\nstatic int count;\n"}), [])
 
     def test_brains_have_no_globals(self):
         self.brain("2: a brain has no mutable globals", "static int count;\n")
@@ -121,6 +137,9 @@ class Tidy(unittest.TestCase):
         self.expect("lib/base/more.c:1: no meson.build names it", {"lib/base/more.c": "int x(void);\n"})
         self.expect("lib/base/more.h:1: nothing includes it", {"lib/base/more.h": "int x(void);\n"})
         self.expect("tests/more.sh:1: nothing names it", {"tests/more.sh": "true\n"})
+        self.expect("bindings/python/libray/_more.py:1: nothing imports it",
+                    {"bindings/python/libray/_more.py": "pass\n", "bindings/python/libray/_used.py": "pass\n",
+                     "bindings/python/tests/test_used.py": "from libray import _used\n"})
 
     def test_text(self):
         self.expect("lib/base/text.c:1: trailing blanks", {"lib/base/text.c": "int x(void); \n"})

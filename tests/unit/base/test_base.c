@@ -1,5 +1,5 @@
 /* What every folder stands on: text that grows, errors and the last one of a thread, deadlines. */
-#include <criterion/criterion.h>
+#include "../around.h"
 #include <pthread.h>
 #include <string.h>
 
@@ -74,6 +74,11 @@ Test(text, json)
         {"/\x7f", "\"/\x7f\""},
         {"caf\xc3\xa9 \xe2\x80\xa6", "\"caf\xc3\xa9 \xe2\x80\xa6\""},
         {"100%s", "\"100%s\""},
+        {"\xc3(\xff \xe2\x80", "\"\xef\xbf\xbd(\xef\xbf\xbd \xef\xbf\xbd\xef\xbf\xbd\""},
+        {"\xf0\x9f\x98\x80", "\"\xf0\x9f\x98\x80\""},
+        {"\xc0\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\""},                                   /* longer than it need be */
+        {"\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},                   /* half a surrogate */
+        {"\xf4\x90\x80\x80x", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdx\""}, /* beyond the last */
     };
 
     for (size_t i = 0; i < RAYI_COUNT_OF(table); i++) {
@@ -125,7 +130,7 @@ static void teardown(void)
     rayi_memory_install(NULL);
 }
 
-Test(error, counts, .init = setup, .fini = teardown)
+TEST_AROUND(error, counts, setup, teardown)
 {
     rayi_error *error = rayi_error_new(RAY_ERR_TIMEOUT, "f", "node", "%d of %s", 3, "x");
     const ray_error *about = rayi_error_public(error);
@@ -142,13 +147,17 @@ Test(error, counts, .init = setup, .fini = teardown)
     rayi_error_unref(NULL);
 }
 
-Test(error, copy, .init = setup, .fini = teardown)
+TEST_AROUND(error, copy, setup, teardown)
 {
-    char message[] = "words", payload[] = "\1\0\2";
-    rayi_error *error = rayi_error_copy(
-        &(ray_error){.code = RAY_ERR_TYPE, .message = message, .payload = payload, .payload_size = sizeof payload});
+    char message[] = "words", output[] = "last words", payload[] = "\1\0\2";
+    rayi_error *error = rayi_error_copy(&(ray_error){.code = RAY_ERR_TYPE,
+                                                     .message = message,
+                                                     .output = output,
+                                                     .payload = payload,
+                                                     .payload_size = sizeof payload});
 
-    message[0] = payload[0] = 'X';
+    message[0] = output[0] = payload[0] = 'X';
+    cr_expect_str_eq(rayi_error_public(error)->output, "last words");
     cr_expect_str_eq(rayi_error_public(error)->message, "words");
     cr_expect_eq(rayi_error_public(error)->payload_size, sizeof payload);
     cr_assert_arr_eq(rayi_error_public(error)->payload, "\1\0\2", sizeof payload);
@@ -156,7 +165,7 @@ Test(error, copy, .init = setup, .fini = teardown)
     rayi_error_unref(error);
 }
 
-Test(error, plain, .init = setup, .fini = teardown)
+TEST_AROUND(error, plain, setup, teardown)
 {
     rayi_error *error = rayi_error_plain(RAY_ERR_TIMEOUT);
 
@@ -175,7 +184,7 @@ Test(error, plain, .init = setup, .fini = teardown)
     rayi_error_unref(error);
 }
 
-Test(error, last, .init = setup, .fini = teardown)
+TEST_AROUND(error, last, setup, teardown)
 {
     rayi_error *error = rayi_error_new(RAY_ERR_TIMEOUT, NULL, NULL, "shared"), *got;
 
@@ -209,7 +218,7 @@ static void *fail_and_end(void *error)
 }
 
 /* Each thread has its own, and its count goes with it. */
-Test(error, threads, .init = setup, .fini = teardown)
+TEST_AROUND(error, threads, setup, teardown)
 {
     rayi_error *error = rayi_error_new(RAY_ERR_TIMEOUT, NULL, NULL, "x");
     pthread_t thread;
@@ -224,7 +233,7 @@ Test(error, threads, .init = setup, .fini = teardown)
 }
 
 /* Longer messages are cut, never inside a character. */
-Test(error, cut, .init = setup, .fini = teardown)
+TEST_AROUND(error, cut, setup, teardown)
 {
     char message[RAYI_MESSAGE_MAX + 8];
 
@@ -265,4 +274,58 @@ Test(clock, moments)
     cr_expect_eq(rayi_moment_ms(INT64_MIN), 0);
     cr_expect_eq(rayi_moment_ms(-rayi_now_ms() - 1000000), 0);
     cr_assert_gt(rayi_wall_ms(), INT64_C(1600000000000));
+}
+
+/* ---- hash ---- */
+
+typedef struct numbered {
+    UT_hash_handle hh;
+    uint64_t number;
+} numbered;
+
+/* How many items the longest chain has, once numbers `step` apart are in a table. */
+static unsigned longest_chain(uint64_t step, size_t count)
+{
+    const rayi_memory *memory = rayi_heap;
+    numbered *all = rayi_zalloc(count * sizeof *all), *table = NULL, *found;
+    unsigned longest = 0;
+    cr_assert(all);
+    for (size_t i = 0; i < count; i++) {
+        all[i].number = i * step;
+        HASH_ADD(hh, table, number, sizeof all[i].number, &all[i]);
+        cr_assert(all[i].hh.tbl);
+    }
+    for (unsigned i = 0; i < table->hh.tbl->num_buckets; i++)
+        longest = RAYI_MAX(longest, table->hh.tbl->buckets[i].count);
+    for (size_t i = 0; i < count; i++) {
+        HASH_FIND(hh, table, &all[i].number, sizeof all[i].number, found);
+        cr_assert_eq(found, &all[i]);
+    }
+    cr_expect_leq(table->hh.tbl->num_buckets, 2 * count);
+    cr_expect_eq(table->hh.tbl->noexpand, 0);
+    HASH_CLEAR(hh, table);
+    rayi_free(all);
+    return longest;
+}
+
+Test(hash, numbers_hardly_collide)
+{
+    cr_expect_leq(longest_chain(1, 100000), 3);
+    for (uint64_t step = 2; step <= UINT64_C(1) << 40; step *= 2)
+        cr_expect_leq(longest_chain(step, 100000), 8);
+}
+
+/* One that stays while many come and go does not make the table grow. */
+Test(hash, one_that_stays)
+{
+    const rayi_memory *memory = rayi_heap;
+    numbered stays = {.number = 7}, comes, *table = NULL;
+    HASH_ADD(hh, table, number, sizeof stays.number, &stays);
+    for (uint64_t i = 8; i < 100000; i++) {
+        comes.number = i;
+        HASH_ADD(hh, table, number, sizeof comes.number, &comes);
+        HASH_DEL(table, &comes);
+    }
+    cr_expect_eq(table->hh.tbl->num_buckets, 32);
+    HASH_CLEAR(hh, table);
 }

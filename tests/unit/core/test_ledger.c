@@ -26,7 +26,7 @@ static void world_fini(world *w)
 }
 
 static const char *const verbs[] = {"withdraw", "give back", "retry", "submit", "run", "expire", "end"};
-static const char *const outcomes[] = {"ok", "failed", "crashed", "cancelled", "expired", "refused"};
+static const char *const outcomes[] = {"ok", "failed", "again", "crashed", "cancelled", "expired", "refused"};
 
 static const char *told(world *w)
 {
@@ -109,6 +109,36 @@ Test(ledger, tries)
         rayi_ledger_finished(w.ledger, 3, RAYI_OUTCOME_CRASHED);
     }
     TOLD(&w, "give back 3 #100; retry 3 #100; submit 3 #100");
+    world_fini(&w);
+}
+
+Test(ledger, an_argument_is_missing)
+{
+    world w;
+    world_init(&w);
+    add(&w, 1, plain);
+    rayi_ledger_granted((told(&w), w.ledger), 1);
+    TOLD(&w, "run 1");
+    rayi_ledger_missing(w.ledger, 1);
+    TOLD(&w, "give back 1");
+    cr_expect_eq(rayi_ledger_count(w.ledger, RAYI_LEDGER_HELD), 1);
+    rayi_ledger_ready(w.ledger, 1); /* it is there again; that was no try */
+    TOLD(&w, "submit 1");
+    rayi_ledger_granted((told(&w), w.ledger), 1);
+    rayi_ledger_missing((told(&w), w.ledger), 1);
+    rayi_ledger_ready(w.ledger, 1); /* at once */
+    TOLD(&w, "give back 1; submit 1");
+    rayi_ledger_granted((told(&w), w.ledger), 1);
+    rayi_ledger_missing((told(&w), w.ledger), 1);
+    cr_expect(rayi_ledger_cancel(w.ledger, 1));
+    TOLD(&w, "give back 1; end 1 cancelled");
+    rayi_ledger_ready(w.ledger, 1);
+    add(&w, 2, (rayi_ledger_options){.deadline_ms = 10});
+    rayi_ledger_granted((told(&w), w.ledger), 2);
+    rayi_ledger_tick(w.ledger, 10);
+    TOLD(&w, "run 2; expire 2");
+    rayi_ledger_missing(w.ledger, 2);
+    TOLD(&w, "give back 2; end 2 expired");
     world_fini(&w);
 }
 
@@ -410,4 +440,22 @@ Test(ledger, random_sequences)
     }
     fprintf(stderr, "\r%" PRIu64 " entries ended\n", ended);
     cr_assert_gt(ended, 10000);
+}
+
+/* Every outcome, with every word about it: the same function decides for tasks that the ledger does not know. */
+Test(outcome, is_there_another_try)
+{
+    for (int outcome = RAYI_OUTCOME_OK; outcome <= RAYI_OUTCOME_REFUSED; outcome++)
+        for (int stopped = 0; stopped < 2; stopped++)
+            for (int failures = 0; failures < 2; failures++)
+                for (int32_t retries = -1; retries < 3; retries++) {
+                    int32_t left = retries;
+                    bool may = outcome == RAYI_OUTCOME_CRASHED || outcome == RAYI_OUTCOME_AGAIN ||
+                               (outcome == RAYI_OUTCOME_FAILED && failures);
+                    bool wanted = may && !stopped && retries != 0;
+                    cr_assert_eq(rayi_outcome_tries_again((rayi_outcome)outcome, stopped, failures, &left), wanted,
+                                 "%s, stopped %d, failures %d, retries %d", outcomes[outcome], stopped, failures,
+                                 retries);
+                    cr_assert_eq(left, wanted && retries > 0 ? retries - 1 : retries);
+                }
 }

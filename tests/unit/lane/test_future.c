@@ -1,5 +1,5 @@
 /* Futures: each waiter is fired once, or taken out, or was refused: never two of these. Claims and cancelling. */
-#include <criterion/criterion.h>
+#include "../around.h"
 #include <string.h>
 
 #include "made.h"
@@ -89,7 +89,7 @@ static unsigned try_orders(int *steps, int fixed)
 }
 
 /* All orders of watch, unwatch and complete with three waiters. */
-Test(future, all_orders, .init = setup, .fini = end_lane)
+TEST_AROUND(future, all_orders, setup, end_lane)
 {
     int steps[NUM_STEPS];
 
@@ -138,7 +138,7 @@ static void *complete(void *unused)
     return unused;
 }
 
-Test(future, threads, .init = setup, .fini = end_lane, .timeout = 120)
+TEST_AROUND_WITH(future, threads, setup, end_lane, .timeout = 120)
 {
     pthread_t threads[NUM_WATCHERS + 1];
 
@@ -169,7 +169,7 @@ static void *claim_all(void *arg)
 }
 
 /* However many claim, one gets it; requests to cancel that come in between are kept. */
-Test(future, claims, .init = setup, .fini = end_lane, .timeout = 120)
+TEST_AROUND_WITH(future, claims, setup, end_lane, .timeout = 120)
 {
     static const bool queued[] = {false, true, false};
     pthread_t threads[3];
@@ -187,7 +187,7 @@ Test(future, claims, .init = setup, .fini = end_lane, .timeout = 120)
     }
 }
 
-Test(future, claim_queued, .init = setup, .fini = end_lane)
+TEST_AROUND(future, claim_queued, setup, end_lane)
 {
     rayi_task *task = make_task(self, RAYI_TASK, RAYI_PENDING, 0);
 
@@ -207,7 +207,7 @@ static void adopt(rayi_task *child, rayi_task *parent)
 }
 
 /* An ancestor's request counts as long as its block is still its own. */
-Test(future, ancestors, .init = setup, .fini = end_lane)
+TEST_AROUND(future, ancestors, setup, end_lane)
 {
     rayi_task *task[4];
 

@@ -1,5 +1,5 @@
 /* Mailboxes: the order of each caller's calls, calls taken from their runners, and that none is left behind. */
-#include <criterion/criterion.h>
+#include "../around.h"
 
 #include "../scheduler/counted.h"
 #include "made.h"
@@ -125,7 +125,7 @@ Test(mailbox, order)
 }
 
 /* Nothing runs before calls may. */
-Test(mailbox, allowed, .init = setup, .fini = teardown)
+TEST_AROUND(mailbox, allowed, setup, teardown)
 {
     post(self, 0, 0, 0);
     cr_expect_null(rayi_queue_take(self, RAYI_NEEDS_NONE));
@@ -140,7 +140,7 @@ Test(mailbox, allowed, .init = setup, .fini = teardown)
 }
 
 /* A cancelled call is passed over, and its count goes. */
-Test(mailbox, cancelled, .init = setup, .fini = teardown)
+TEST_AROUND(mailbox, cancelled, setup, teardown)
 {
     ordered = false;
     for (size_t i = 0; i < 10; i++) {
@@ -154,7 +154,7 @@ Test(mailbox, cancelled, .init = setup, .fini = teardown)
     cr_expect_eq(atomic_load(&num_destroyed), 10);
 }
 
-Test(mailbox, take_waiting, .init = setup, .fini = teardown)
+TEST_AROUND(mailbox, take_waiting, setup, teardown)
 {
     static const size_t order[] = {NUMBER(0, 0), NUMBER(0, 1), NUMBER(1, 0), NUMBER(1, 1)};
     rayi_task *held;
@@ -192,7 +192,7 @@ static bool even_again(rayi_task *call)
 }
 
 /* Three calls are under way, which their runners lose: the even ones run again, before those that wait. */
-Test(mailbox, take_running, .init = setup, .fini = teardown)
+TEST_AROUND(mailbox, take_running, setup, teardown)
 {
     rayi_record *runner[4];
     rayi_task *call[4], *taken;
@@ -246,7 +246,8 @@ Test(mailbox, take_running, .init = setup, .fini = teardown)
     cr_expect_eq(atomic_load(&num_destroyed), 5);
 }
 
-Test(mailbox, leave, .init = setup, .fini = teardown)
+/* A runner pauses with calls left, but not behind a poke that it has not answered. */
+TEST_AROUND(mailbox, pause, setup, teardown)
 {
     rayi_record *one, *two;
     rayi_task *call;
@@ -255,7 +256,7 @@ Test(mailbox, leave, .init = setup, .fini = teardown)
     rayi_mailbox_poke(self, mailbox, 2);
     one = rayi_queue_take(self, RAYI_NEEDS_NONE);
     cr_assert_not_null(one);
-    cr_expect(!rayi_mailbox_leave(mailbox, one)); /* the only one */
+    cr_expect(!rayi_mailbox_pause(mailbox, one)); /* the poke */
     post(self, 0, 0, 0);
     post(self, 0, 1, 0);
     call = rayi_mailbox_next(self, mailbox, &epoch);
@@ -264,15 +265,143 @@ Test(mailbox, leave, .init = setup, .fini = teardown)
     cr_assert(two && two != one);
     cr_expect(rayi_mailbox_ran(mailbox, call, epoch, false));
     rayi_record_unref(self, &call->head);
-    cr_expect(rayi_mailbox_leave(mailbox, one));
-    rayi_record_unref(self, &mailbox->runner); /* the runner that left is the one within */
+    cr_expect(rayi_mailbox_pause(mailbox, one));
+    rayi_record_unref(self, &mailbox->runner); /* the runner that pauses is the one within */
+    cr_expect(rayi_mailbox_pause(mailbox, two));
+    rayi_pool_free(self, two);
+    rayi_record_unref(self, &mailbox->runner);
+    post(self, 0, 2, 0);
+    cr_expect_null(rayi_queue_take(self, RAYI_NEEDS_NONE)); /* until a poke */
+    rayi_mailbox_poke(self, mailbox, 2);
     next_index[0] = 1;
-    rayi_mailbox_serve(self, two);
+    serve_all();
+    cr_expect_eq(atomic_load(&num_served), 2);
+}
+
+static bool once(rayi_task *call, void *arg)
+{
+    int *times = arg;
+
+    (void)call;
+    return (*times)-- > 0;
+}
+
+static enum rayi_ran end_parted(rayi_task *call, uint32_t epoch, int again)
+{
+    enum rayi_ran how = rayi_mailbox_ran_parted(self, mailbox, call, epoch, once, &again);
+
+    if (how == RAYI_RAN)
+        rayi_record_unref(self, &call->head);
+    return how;
+}
+
+/* Calls that part from their runner count among those at once, and nobody looks at the others before one has ended. */
+TEST_AROUND(mailbox, parted, setup, teardown)
+{
+    rayi_record *runner;
+    rayi_task *call[4];
+    uint32_t epoch;
+
+    rayi_mailbox_poke(self, mailbox, 2);
+    runner = rayi_queue_take(self, RAYI_NEEDS_NONE);
+    for (size_t i = 0; i < 3; i++)
+        post(self, 0, i, 0);
+    for (int i = 0; i < 2; i++) {
+        call[i] = rayi_mailbox_next(self, mailbox, &epoch);
+        cr_assert_eq((int)call[i]->head.size, i);
+        cr_expect(rayi_mailbox_part(mailbox, call[i], epoch));
+    }
+    cr_expect_null(rayi_mailbox_next(self, mailbox, &epoch));
+    cr_expect(rayi_mailbox_busy(mailbox));
+    cr_expect(rayi_mailbox_rest(mailbox, runner));
+    rayi_record_unref(self, &mailbox->runner);
+    serve_all(); /* one that the first next had called */
+    cr_expect_eq(atomic_load(&num_served), 0);
+    post(self, 0, 3, 0);
+    serve_all();
+    cr_expect_eq(atomic_load(&num_served), 0);
+    cr_expect_eq(mailbox->runners, 0);
+    cr_expect_eq(end_parted(call[1], epoch, 1), RAYI_RAN_AGAIN); /* at the head of the queue, and there is room */
+    runner = rayi_queue_take(self, RAYI_NEEDS_NONE);
+    cr_assert_not_null(runner);
+    cr_assert_eq(rayi_mailbox_next(self, mailbox, &epoch), call[1]);
+    cr_expect(rayi_mailbox_part(mailbox, call[1], epoch));
+    cr_expect(rayi_mailbox_rest(mailbox, runner));
+    rayi_record_unref(self, &mailbox->runner);
+    cr_expect(!serve_one(self));
+    cr_expect_eq(end_parted(call[0], epoch, 0), RAYI_RAN);
+    next_index[0] = 2;
+    serve_all();
+    cr_expect_eq(atomic_load(&num_served), 2);
+    cr_expect(!out_of_order);
+    cr_expect_eq(end_parted(call[1], epoch, 0), RAYI_RAN);
+    cr_expect(!serve_one(self)); /* nothing is left to be looked at */
+    cr_expect_eq(atomic_load(&num_destroyed), 4);
+    post(self, 0, 4, 0);
+    serve_all();
+    cr_expect_eq(atomic_load(&num_served), 3);
+}
+
+/* Taken like others, but nobody works on their arguments; who ends one later hears that it is too late. */
+TEST_AROUND(mailbox, parted_and_taken, setup, teardown)
+{
+    rayi_task *call[2], *taken;
+    rayi_record *runner;
+    uint32_t epoch, later;
+
+    rayi_mailbox_poke(self, mailbox, 2);
+    runner = rayi_queue_take(self, RAYI_NEEDS_NONE);
+    for (size_t i = 0; i < 2; i++) {
+        post(self, 0, i, 0);
+        call[i] = rayi_mailbox_next(self, mailbox, &epoch);
+        cr_expect(rayi_mailbox_part(mailbox, call[i], epoch));
+        rayi_record_ref(&call[i]->head); /* as who is to end it has */
+    }
+    taken = rayi_mailbox_take_running(mailbox, even_again);
+    cr_assert_eq(taken, call[1]);
+    cr_expect(!(atomic_load(&taken->head.state) & (RAYI_TAKEN | RAYI_PARTED)));
+    cr_expect_eq(mailbox->runners, 1); /* it has lost nothing */
+    rayi_record_unref(self, &taken->head);
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(end_parted(call[i], epoch, i), RAYI_RAN_TAKEN);
+        rayi_record_unref(self, &call[i]->head);
+    }
+    cr_expect_eq(atomic_load(&num_destroyed), 1);
+    cr_assert_eq(rayi_mailbox_next(self, mailbox, &later), call[0]);
+    cr_expect_eq(later, epoch + 1);
+    cr_expect_eq(end_parted(call[0], epoch, 0), RAYI_RAN_TAKEN); /* of the life before: this run is not ended by it */
+    cr_expect(rayi_mailbox_ran(mailbox, call[0], later, false));
+    cr_expect(!rayi_mailbox_part(mailbox, call[0], epoch));
+    rayi_record_unref(self, &call[0]->head);
+    rayi_mailbox_serve(self, runner);
+}
+
+/* A further mailbox is a queue of its own, and its runners hold the first one. */
+TEST_AROUND(mailbox, further, setup, teardown)
+{
+    static rayi_mailbox further __attribute__((aligned(64)));
+    rayi_task *call;
+    rayi_record *runner;
+
+    cr_assert_eq(rayi_mailbox_init_further(&further, mailbox), 0);
+    rayi_mailbox_poke(self, &further, 1);
+    cr_expect(serve_one(self));
+    call = make_task(self, RAYI_CALL, RAYI_PENDING, NUMBER(0, 0));
+    call->mailbox = &further;
+    cr_assert(rayi_mailbox_post(self, &further, call));
+    cr_expect(rayi_mailbox_empty(mailbox));
+    cr_expect(!rayi_mailbox_empty(&further));
+    cr_expect_eq(atomic_load(&mailbox->runner.refs), 2);
+    runner = rayi_queue_take(self, RAYI_NEEDS_NONE);
+    cr_assert_eq(runner, &further.runner);
+    rayi_mailbox_serve(self, runner);
+    cr_expect_eq(atomic_load(&mailbox->runner.refs), 1);
     cr_expect_eq(atomic_load(&num_served), 1);
+    rayi_mailbox_fini(&further);
 }
 
 /* A call, or a poke, that comes between the last look and the rest makes the server look again. */
-Test(mailbox, rest, .init = setup, .fini = teardown)
+TEST_AROUND(mailbox, rest, setup, teardown)
 {
     rayi_record *runner;
     uint32_t epoch;
@@ -371,12 +500,77 @@ static void push_and_serve(uint32_t allowed)
     cr_expect_eq(atomic_load(&num_destroyed), NUM_PUSHERS * NUM_PUSHED);
 }
 
-Test(mailbox, threads, .init = setup, .fini = teardown, .timeout = 120)
+TEST_AROUND_WITH(mailbox, threads, setup, teardown, .timeout = 120)
 {
     push_and_serve(1);
 }
 
-Test(mailbox, threads_many_runners, .init = setup, .fini = teardown, .timeout = 120)
+TEST_AROUND_WITH(mailbox, threads_many_runners, setup, teardown, .timeout = 120)
 {
     push_and_serve(3);
+}
+
+/* ---- calls that run elsewhere ---- */
+
+static void post_numbers(unsigned count)
+{
+    for (unsigned i = 1; i <= count; i++) {
+        rayi_task *call = make_task(self, RAYI_CALL, RAYI_PENDING, i);
+        call->mailbox = mailbox;
+        cr_assert(rayi_mailbox_post(self, mailbox, call));
+    }
+}
+
+static void expect_taken(size_t number)
+{
+    rayi_task *call = rayi_mailbox_take(self, mailbox);
+    cr_assert_not_null(call);
+    cr_expect_eq(call->head.size, number);
+    rayi_record_complete(self, &call->head);
+    rayi_record_unref(self, &call->head);
+}
+
+TEST_AROUND(mailbox, what_cannot_be_sent_returns_behind_what_was_put_back, setup, teardown)
+{
+    rayi_task *calls[5];
+
+    post_numbers(5);
+    for (int i = 0; i < 4; i++)
+        calls[i] = rayi_mailbox_take(self, mailbox);
+    for (int i = 2; i >= 0; i--) /* the process has died with these while the fourth was in hand */
+        rayi_mailbox_put_back(mailbox, calls[i]);
+    rayi_mailbox_return(mailbox, calls[3]);
+    for (size_t i = 1; i <= 5; i++)
+        expect_taken(i);
+}
+
+TEST_AROUND(mailbox, what_was_put_back_before_is_taken_first, setup, teardown)
+{
+    rayi_task *calls[3];
+
+    post_numbers(3);
+    for (int i = 0; i < 3; i++)
+        calls[i] = rayi_mailbox_take(self, mailbox);
+    rayi_mailbox_put_back(mailbox, calls[2]);
+    rayi_mailbox_put_back(mailbox, calls[1]);
+    rayi_mailbox_put_back(mailbox, calls[0]);
+    calls[0] = rayi_mailbox_take(self, mailbox);
+    rayi_mailbox_return(mailbox, calls[0]); /* nothing was put back since */
+    for (size_t i = 1; i <= 3; i++)
+        expect_taken(i);
+}
+
+TEST_AROUND(mailbox, the_only_one_returns, setup, teardown)
+{
+    rayi_task *calls[2];
+
+    post_numbers(2);
+    calls[0] = rayi_mailbox_take(self, mailbox);
+    calls[1] = rayi_mailbox_take(self, mailbox);
+    rayi_mailbox_put_back(mailbox, calls[0]);
+    rayi_mailbox_return(mailbox, calls[1]);
+    post_numbers(1);
+    expect_taken(1);
+    expect_taken(2);
+    expect_taken(1);
 }

@@ -1,5 +1,5 @@
 /* Run queues: the order of one thread, overflow, stale records, thieves. */
-#include <criterion/criterion.h>
+#include "../around.h"
 
 #include "made.h"
 
@@ -40,7 +40,7 @@ static unsigned overflowing(void)
     return atomic_load(&lane->overflow[RAYI_NEEDS_SLOT].count);
 }
 
-Test(queue, order, .init = setup, .fini = end_lane)
+TEST_AROUND(queue, order, setup, end_lane)
 {
     long next = 0;
 
@@ -61,7 +61,7 @@ Test(queue, order, .init = setup, .fini = end_lane)
 }
 
 /* head and tail count for ever and wrap together. */
-Test(queue, wraps, .init = setup, .fini = end_lane)
+TEST_AROUND(queue, wraps, setup, end_lane)
 {
     rayi_ring *ring = &self->ring[RAYI_NEEDS_SLOT];
 
@@ -76,7 +76,7 @@ Test(queue, wraps, .init = setup, .fini = end_lane)
 }
 
 /* A full ring gives its older half to the overflow, in order, and it comes up while the ring is not empty. */
-Test(queue, overflow, .init = setup, .fini = end_lane)
+TEST_AROUND(queue, overflow, setup, end_lane)
 {
     bool came = false;
 
@@ -95,7 +95,7 @@ Test(queue, overflow, .init = setup, .fini = end_lane)
     cr_expect_eq(atomic_load(&num_destroyed), RAYI_RING + 1);
 }
 
-Test(queue, beyond, .init = setup, .fini = end_lane)
+TEST_AROUND(queue, beyond, setup, end_lane)
 {
     static bool seen[5000];
     long number;
@@ -115,7 +115,7 @@ Test(queue, beyond, .init = setup, .fini = end_lane)
 
 /* Two in three have been claimed elsewhere: they are dropped with their counts, in the ring, on the way to the
  * overflow, and in it. */
-Test(queue, stale, .init = setup, .fini = end_lane)
+TEST_AROUND(queue, stale, setup, end_lane)
 {
     static rayi_task *tasks[1000];
     unsigned taken = 0;
@@ -142,7 +142,7 @@ Test(queue, stale, .init = setup, .fini = end_lane)
     cr_expect_eq(atomic_load(&num_destroyed), RAYI_COUNT_OF(tasks));
 }
 
-Test(queue, unpush, .init = setup, .fini = end_lane)
+TEST_AROUND(queue, unpush, setup, end_lane)
 {
     rayi_task *one = make_task(self, RAYI_TASK, RAYI_QUEUED, 1), *two = make_task(self, RAYI_TASK, RAYI_QUEUED, 2);
 
@@ -162,7 +162,7 @@ Test(queue, unpush, .init = setup, .fini = end_lane)
 }
 
 /* A runner has no state that could make it stale. */
-Test(queue, runners, .init = setup, .fini = end_lane)
+TEST_AROUND(queue, runners, setup, end_lane)
 {
     rayi_record *runners[300];
     unsigned taken = 0;
@@ -192,7 +192,7 @@ static void *push_and_part(void *unused)
     return unused;
 }
 
-Test(queue, parting, .init = setup, .fini = end_lane)
+TEST_AROUND(queue, parting, setup, end_lane)
 {
     static bool seen[300];
     pthread_t thread;
@@ -258,7 +258,7 @@ static void *snatch(void *unused)
 }
 
 /* One thread fills its ring, and takes; others rob it and each other, one claims behind everybody's back. */
-Test(queue, thieves, .init = setup, .fini = end_lane, .timeout = 120)
+TEST_AROUND_WITH(queue, thieves, setup, end_lane, .timeout = 120)
 {
     pthread_t thieves[NUM_THIEVES], snatcher;
 

@@ -199,6 +199,28 @@ Test(groups, gpus_are_packed)
     world_fini(&w);
 }
 
+/* What is reserved may be so for days. */
+Test(groups, nothing_drains_for_what_does_not_fit_beside_a_group)
+{
+    world w;
+    world_init(&w, "disk=4", "", NULL);
+    GROUP(&w, 1, NULL, RAYI_STRATEGY_PACK, "disk=1", "disk=1");
+    TOLD(&w, "ready 1");
+    SUBMIT(&w, 1, "disk=3");
+    GROUP(&w, 2, NULL, RAYI_STRATEGY_PACK, "disk=1", "disk=2");
+    pass_ms(&w, 3 * RAYI_SCHEDULER_DRAIN_MS);
+    SUBMIT(&w, 2, "disk=2");
+    TOLD(&w, "grant 2 disk=2");
+    cr_expect(rayi_scheduler_group_remove(w.scheduler, 1));
+    SUBMIT(&w, 3, "disk=1");
+    TOLD(&w, ""); /* now it drains for the first one */
+    rayi_scheduler_finish(w.scheduler, 2);
+    TOLD(&w, "grant 1 disk=3"); /* and then for the group */
+    rayi_scheduler_finish(w.scheduler, 1);
+    TOLD(&w, "ready 2; grant 3 disk=1");
+    world_fini(&w);
+}
+
 /* A group is wide, too. */
 Test(groups, a_group_drains)
 {

@@ -366,6 +366,31 @@ Test(scheduler, draining_holds_up_nobody_else)
     world_fini(&w);
 }
 
+/* An actor may hold its CPU for days: who needs all of them waits, and nobody waits for him. */
+Test(scheduler, nothing_drains_for_what_does_not_fit_beside_actors)
+{
+    world w;
+    world_init(&w, "CPU=4, x=1", "", NULL);
+    SUBMIT_AS(&w, 1, "CPU=1", .lasts = true);
+    TOLD(&w, "grant 1 CPU=1; give 3");
+    rayi_scheduler_lane_waiting(w.scheduler, true);
+    SUBMIT(&w, 2, "CPU=4, x=1");
+    pass_ms(&w, 3 * RAYI_SCHEDULER_DRAIN_MS);
+    TOLD(&w, "");
+    SUBMIT(&w, 3, "x=1");
+    TOLD(&w, "grant 3 x=1");
+    rayi_scheduler_finish(w.scheduler, 3);
+    rayi_scheduler_lane_returned(w.scheduler, 1);
+    TOLD(&w, "give 1"); /* to the lane */
+    rayi_scheduler_finish(w.scheduler, 1);
+    rayi_scheduler_lane_waiting(w.scheduler, false);
+    pass_ms(&w, 1);
+    TOLD(&w, "ask 3"); /* now it can come to it */
+    rayi_scheduler_lane_returned(w.scheduler, 3);
+    TOLD(&w, "grant 2 CPU=4, x=1");
+    world_fini(&w);
+}
+
 Test(scheduler, gpus_drain)
 {
     world w;

@@ -41,6 +41,36 @@ rayi_store_usage usage_of(rayi_store *store)
     return usage;
 }
 
+char *make_directory(char out[64])
+{
+    strcpy(out, "/var/tmp/ray-test-XXXXXX"); /* rather a disk than a tmpfs */
+    cr_assert_neq(mkdtemp(out), NULL);
+    return out;
+}
+
+rayi_store *make_spilling_store(uint64_t capacity, const char *directory)
+{
+    rayi_store *store = make_store(capacity);
+    CHECK_OK(rayi_store_set_spill(store, directory));
+    return store;
+}
+
+rayi_block *make_sealed(rayi_store *store, size_t size, uint64_t tag)
+{
+    rayi_block *block = NULL;
+    CHECK_OK(rayi_store_alloc(store, size, INT64_MAX, &block));
+    write_marks(block, tag);
+    rayi_block_seal(block);
+    return block;
+}
+
+void check_marks(rayi_block *block, uint64_t tag)
+{
+    CHECK_OK(rayi_block_pin(block));
+    cr_assert(has_marks(block, tag), "content of the block of tag %llu", (unsigned long long)tag);
+    rayi_block_unpin(block);
+}
+
 open_files look_at_files(void)
 {
     open_files found = {0};
@@ -70,8 +100,8 @@ size_t files_in(const char *path)
 {
     size_t count = 0;
     DIR *dir = opendir(path);
-    while (dir && readdir(dir))
-        count++;
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        count += strncmp(entry->d_name, "bxfi", 4) != 0; /* the test runner's, of tests that run at the same time */
     if (dir)
         closedir(dir);
     return count;
@@ -101,17 +131,27 @@ unsigned char mark_of(uint64_t tag, size_t offset)
     return (unsigned char)mix(tag * 1000003 + offset);
 }
 
+static void mark_end(unsigned char *bytes, size_t size, uint64_t tag)
+{
+    if (size > 0)
+        bytes[size - 1] = mark_of(tag, ~(size_t)0);
+}
+
 void mark_last(rayi_block *block, uint64_t tag)
 {
-    if (rayi_block_size(block) > 0)
-        BYTES_OF(block)[rayi_block_size(block) - 1] = mark_of(tag, ~(size_t)0);
+    mark_end(BYTES_OF(block), rayi_block_size(block), tag);
+}
+
+void write_marks_to(void *bytes, size_t size, uint64_t tag)
+{
+    for (size_t i = 0; i < size; i += 4093)
+        ((unsigned char *)bytes)[i] = mark_of(tag, i);
+    mark_end(bytes, size, tag);
 }
 
 void write_marks(rayi_block *block, uint64_t tag)
 {
-    for (size_t i = 0; i < rayi_block_size(block); i += 4093)
-        BYTES_OF(block)[i] = mark_of(tag, i);
-    mark_last(block, tag);
+    write_marks_to(rayi_block_data(block), rayi_block_size(block), tag);
 }
 
 bool has_marks(rayi_block *block, uint64_t tag)
@@ -123,4 +163,31 @@ bool has_marks(rayi_block *block, uint64_t tag)
         if (i != last && BYTES_OF(block)[i] != mark_of(tag, i))
             return false;
     return BYTES_OF(block)[rayi_block_size(block)] == 0;
+}
+
+static void *failing_alloc(void *arg, size_t size_bytes)
+{
+    failing_heap *heap = arg;
+    if (heap->until > 0 && --heap->until == 0)
+        return NULL;
+    void *block = malloc(size_bytes);
+    heap->live += block != NULL;
+    return block;
+}
+
+static void *failing_realloc(void *arg, void *block, size_t size_bytes)
+{
+    (void)arg, (void)block, (void)size_bytes;
+    return NULL; /* the store has no use for it */
+}
+
+static void failing_free(void *arg, void *block)
+{
+    ((failing_heap *)arg)->live -= block != NULL;
+    free(block);
+}
+
+rayi_memory memory_of(failing_heap *heap)
+{
+    return (rayi_memory){sizeof(rayi_memory), heap, failing_alloc, failing_realloc, failing_free};
 }

@@ -35,12 +35,23 @@ size_t charge_of(size_t size);
 rayi_store *make_store(uint64_t capacity);
 rayi_block *make_block(rayi_store *store, size_t size);
 rayi_store_usage usage_of(rayi_store *store);
+char *make_directory(char out[64]); /* a private one of its own; returns out */
+rayi_store *make_spilling_store(uint64_t capacity, const char *directory);
+rayi_block *make_sealed(rayi_store *store, size_t size, uint64_t tag); /* waits for room, without end */
+void check_marks(rayi_block *block, uint64_t tag);                     /* of a sealed one: with a pin */
 
 uint64_t next_random(uint64_t *state);
 /* A mark for each (tag, offset), in every page and in the last byte: cheap, and enough to see blocks overlap. */
 unsigned char mark_of(uint64_t tag, size_t offset);
+void write_marks_to(void *bytes, size_t size, uint64_t tag);
 void write_marks(rayi_block *block, uint64_t tag);
 void mark_last(rayi_block *block, uint64_t tag); /* after a shrink: the last byte only */
 bool has_marks(rayi_block *block, uint64_t tag);
+
+/* A heap that counts what it has given out, and refuses once. */
+typedef struct failing_heap {
+    long live, until; /* until: the allocation that fails, counted down; 0: none */
+} failing_heap;
+rayi_memory memory_of(failing_heap *heap);
 
 #endif

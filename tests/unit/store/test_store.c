@@ -169,13 +169,22 @@ Test(store, counts_and_figures)
 {
     rayi_store *store = make_store(8 * MIB);
     rayi_block *one = make_block(store, MIB), *two = make_block(store, 2 * MIB);
-    cr_assert_eq(usage_of(store).pinned_bytes, 0);
+    cr_assert_eq(usage_of(store).pinned_bytes, 3 * MIB); /* their maker may write */
+    rayi_block_seal(one);
+    cr_assert_eq(usage_of(store).pinned_bytes, 2 * MIB);
     cr_assert(rayi_block_ref(one) == one);
     rayi_store_usage usage = usage_of(store);
-    cr_assert_eq(usage.pinned_bytes, MIB);
+    cr_assert_eq(usage.pinned_bytes, 2 * MIB);
     cr_assert_eq(usage.num_blocks, 2);
     cr_assert_eq(usage.num_segments, 1);
     cr_assert_eq(usage.used_bytes, 3 * MIB);
+    CHECK_OK(rayi_block_pin(one));
+    cr_assert(rayi_block_try_pin(one));
+    cr_assert_eq(usage_of(store).pinned_bytes, 3 * MIB);
+    rayi_block_unpin(one);
+    cr_assert_eq(usage_of(store).pinned_bytes, 3 * MIB);
+    rayi_block_unpin(one);
+    cr_assert_eq(usage_of(store).pinned_bytes, 2 * MIB);
     rayi_block_unref(two);
     rayi_block_unref(one);
     cr_assert_eq(usage_of(store).used_bytes, MIB);

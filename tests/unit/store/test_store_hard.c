@@ -178,32 +178,6 @@ Test(store_hard, many_threads, .timeout = 250)
 
 /* --- refusals ----------------------------------------------------------------------------------------------------- */
 
-typedef struct failing_heap {
-    long live, until; /* until: the allocation that fails, counted down; 0: none */
-} failing_heap;
-
-static void *failing_alloc(void *arg, size_t size_bytes)
-{
-    failing_heap *heap = arg;
-    if (heap->until > 0 && --heap->until == 0)
-        return NULL;
-    void *block = malloc(size_bytes);
-    heap->live += block != NULL;
-    return block;
-}
-
-static void *failing_realloc(void *arg, void *block, size_t size_bytes)
-{
-    (void)arg, (void)block, (void)size_bytes;
-    return NULL; /* the store has no use for it */
-}
-
-static void failing_free(void *arg, void *block)
-{
-    ((failing_heap *)arg)->live -= block != NULL;
-    free(block);
-}
-
 /* Everything that asks for memory: a first segment, a cut, a shrink, an eviction. */
 static int exercise(const rayi_memory *memory)
 {
@@ -238,7 +212,7 @@ static int exercise(const rayi_memory *memory)
 Test(store_hard, every_allocation_may_fail)
 {
     failing_heap heap = {0};
-    const rayi_memory memory = {sizeof memory, &heap, failing_alloc, failing_realloc, failing_free};
+    const rayi_memory memory = memory_of(&heap);
     open_files before = look_at_files();
     int failures = 0;
     long nth = 1;
