@@ -3,13 +3,15 @@
 #
 # Installs the Debian packages that the build needs, builds libray and its examples into build/, runs five tasks, then
 # starts a cluster on this machine, a head and two workers, over which it runs them again and counts the words of all
-# files below the DIRs (default: /usr/share/doc and /usr/share/common-licenses), and stops it.
+# files below the DIRs (default: /usr/share/doc and /usr/share/common-licenses), and stops it. Then the same from
+# Python: as `import libray as ray`, as an unchanged `import ray`, and over a cluster of nodes of Python.
+# With PYTHON=PROGRAM of that Python, which must have cloudpickle, pip, setuptools, wheel and venv.
 # Exit status: 0 all was counted, 1 something in the DIRs was skipped, 2 an error. (Debian compresses some of its
 # documentation: what is skipped without DIRs is told, and no more.)
 set -u
 
 packages="gcc libc6-dev meson ninja-build pkg-config libuv1-dev uthash-dev libxxhash-dev libsodium-dev libnng-dev
-          libjansson-dev"
+          libjansson-dev python3 python3-venv python3-pip python3-setuptools python3-wheel python3-cloudpickle"
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 2
 build=$root/build
 
@@ -121,6 +123,62 @@ status=$?
 say "stopping the cluster"
 stop_cluster
 
+say "Python: a wheel with the library, installed into $build/python"
+python=$build/python/bin/python
+quietly "${PYTHON:-/usr/bin/python3}" -m venv --system-site-packages "$build/python" || fail "python3 -m venv failed"
+LIBRAY_PREBUILT=$build quietly "$python" -m pip install --no-index --no-deps --no-build-isolation --force-reinstall \
+    "$root/bindings/python" || fail "pip install ./bindings/python failed"
+run=$(mktemp -d) || exit 2
+nodes=
+stop_nodes()
+{
+    for node in $nodes; do
+        kill "$node" && wait "$node" || status=2
+    done
+    nodes=
+    rm -rf "$run"
+}
+trap stop_nodes EXIT
+cd "$run" || exit 2
+export RAY_TMPDIR=$run
+
+say "five tasks: import libray as ray"
+sed 's/^import ray$/import libray as ray/' "$root/bindings/python/examples/five_tasks.py" >five_tasks.py
+"$python" five_tasks.py || fail "five_tasks.py failed"
+
+say "five tasks of an unchanged program, which says import ray"
+"$python" -m libray "$root/bindings/python/examples/five_tasks.py" || fail "python -m libray five_tasks.py failed"
+
+# python_node COMMAND OPTION…: starts a node behind, waits until it serves, and notes its process.
+python_node()
+{
+    rm -f address
+    "$python" -m libray "$@" --address-file "$run/address" >>output 2>&1 &
+    nodes="$! $nodes" # the head goes last
+    while [ ! -s address ]; do
+        kill -0 $! 2>/dev/null || fail "python -m libray $1 failed: $(cat output)"
+        sleep 0.05
+    done
+}
+say "a cluster of nodes of Python: a head, which runs no tasks, and two workers"
+python_node head --address 127.0.0.1:0 --num-cpus 0
+read -r address <address
+python_node worker --address "$address"
+python_node worker --address "$address"
+
+say "five tasks on the workers"
+RAY_ADDRESS=$address "$python" -m libray "$root/bindings/python/examples/five_tasks.py" ||
+    fail "five_tasks.py failed in the cluster"
+
+say "word count${*:+ of $*} on the workers, and the cluster's status meanwhile"
+cd "$OLDPWD" || exit 2 # the DIRs may be relative
+RAY_ADDRESS=$address "$python" -m libray "$root/bindings/python/examples/wordcount.py" "$@" &
+counting=$!
+"$python" -m libray status --address "$address" || fail "python -m libray status failed"
+wait $counting || status=$?
+
+say "stopping the cluster"
+stop_nodes
 for argument; do
     [ "$argument" = --check ] || exit $status
 done

@@ -38,7 +38,9 @@ called()
 }
 
 mkdir -p "$dir/bin" "$dir/elsewhere" "$dir/my tree/examples"
+mkdir -p "$dir/my tree/bindings/python/examples"
 cp "$source" "$dir/my tree/examples"
+echo 'import ray' >"$dir/my tree/bindings/python/examples/five_tasks.py"
 export dir
 for tool in sh cat dirname grep mkdir chmod mktemp rm sed env mv sleep; do
     ln -s "$(command -v $tool)" "$dir/bin/$tool"
@@ -73,6 +75,27 @@ PROGRAM
 chmod +x "$build/launcher/raylaunch"
 END
 echo 'echo "ninja $*" >>"$dir/calls"' | stand_in ninja
+export PYTHON=python3
+stand_in python3 <<'END'
+echo "python3 $*" >>"$dir/calls"
+mkdir -p "$4/bin"
+cat >"$4/bin/python" <<'PROGRAM'
+#!/bin/sh
+echo "python $*" >>"$dir/calls"
+case "$*" in
+*--address-file*)
+    while [ $# -gt 1 ]; do
+        [ "$1" = --address-file ] && echo 127.0.0.1:7777 >"$2"
+        shift
+    done
+    trap 'echo "python node ended" >>"$dir/calls"; exit 0' TERM
+    while :; do sleep 0.02; done
+    ;;
+*wordcount.py*) exit ${PYTHON_STATUS-0} ;;
+esac
+PROGRAM
+chmod +x "$4/bin/python"
+END
 
 # Not root, no sudo: it names the packages and stops.
 quickstart 2
@@ -100,6 +123,15 @@ called "raylaunch worker --address 127.0.0.1:7777"
 called "raylaunch status --address 127.0.0.1:7777"
 [ "$(grep -c "raylaunch stop --session /there/" "$dir/calls")" -eq 3 ] || fail "not all three nodes were stopped"
 called "$dir/elsewhere"
+called "python3 -m venv --system-site-packages $dir/my tree/build/python"
+called "python -m pip install --no-index"
+called "python five_tasks.py"
+called "python -m libray $dir/my tree/bindings/python/examples/five_tasks.py"
+called "python -m libray head --address 127.0.0.1:0"
+called "python -m libray worker --address 127.0.0.1:7777"
+called "python -m libray $dir/my tree/bindings/python/examples/wordcount.py --check some dir s"
+called "python -m libray status --address 127.0.0.1:7777"
+[ "$(grep -c "python node ended" "$dir/calls")" -eq 3 ] || fail "not all three nodes of Python were stopped"
 
 # All is there: no apt, no second setup.
 quickstart 0
@@ -114,6 +146,11 @@ quickstart 0 --check
 sed -i 's/STATUS-1/STATUS-2/' "$dir/my tree/build/examples/20_wordcount"
 quickstart 2
 sed -i 's/STATUS-2/STATUS-0/' "$dir/my tree/build/examples/20_wordcount"
+PYTHON_STATUS=1
+export PYTHON_STATUS
+quickstart 1 "some dir"
+quickstart 0
+unset PYTHON_STATUS
 echo 'echo "broken source"; exit 1' | stand_in ninja
 quickstart 2
 grep -q "broken source" "$dir/output" || fail "the build's output is not shown"
