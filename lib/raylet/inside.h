@@ -97,10 +97,10 @@ struct rayi_node {
     uv_loop_t loop;
     rayi_vigil vigil;
     rayi_wake wake;
-    uv_timer_t timer, monitor;
+    uv_timer_t timer, monitor, cooling;
     _Atomic(rayi_message *) inbox; /* a stack, newest first */
     atomic_uint slots_returned;
-    rayi_message slots_message, monitor_message, grown_message;
+    rayi_message slots_message, monitor_message, grown_message, warm_message;
     atomic_bool slots_posted, monitor_posted, grown_posted;
     rayi_thread *stopper;                       /* who has called rayi_node_stop: it alone may ask from then on */
     bool stopping;                              /* the loop's: what comes now ends at once */
@@ -238,6 +238,8 @@ void rayi_lineage_fini(rayi_node *node);
 
 void rayi_slots_returned(void *node, unsigned slots);
 bool rayi_slots_congested(void *node);
+
+void rayi_cool_init(rayi_node *node); /* before the store's first block */
 
 /* ---- known.c: which nodes have a function ---- */
 

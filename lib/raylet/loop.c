@@ -213,7 +213,8 @@ static int open_handles(rayi_node *node)
     }
     uv_timer_init(&node->loop, &node->timer);
     uv_timer_init(&node->loop, &node->monitor);
-    node->timer.data = node->monitor.data = node;
+    uv_timer_init(&node->loop, &node->cooling);
+    node->timer.data = node->monitor.data = node->cooling.data = node;
     return 0;
 }
 
@@ -223,6 +224,7 @@ static void close_handles(rayi_node *node)
     rayi_vigil_close(&node->vigil);
     uv_close((uv_handle_t *)&node->timer, NULL);
     uv_close((uv_handle_t *)&node->monitor, NULL);
+    uv_close((uv_handle_t *)&node->cooling, NULL);
 }
 
 /* The thread has its place in the lane before anything is posted, or the start has failed. */

@@ -300,6 +300,7 @@ int rayi_node_new(const ray_config *config, void (*on_ended)(const rayi_error *w
     o.resources = NULL;
     o.labels = NULL;
     rayi_store_on_segment_gone(rayi_executor_store(node->executor), rayi_workers_segment_gone, node);
+    rayi_cool_init(node);
     node->num_cpus = o.cpus;
     node->max_workers =
         config->max_workers ? config->max_workers : RAYI_MIN(RAYI_WORKERS_MAX, RAYI_MAX(64, 4 * o.cpus));

@@ -83,6 +83,9 @@ struct rayi_store {
     rayi_spill *spill; /* NULL: never */
     void (*segment_gone)(void *arg, uint64_t segment);
     void *segment_gone_arg;
+    bool (*warm)(void *arg);
+    void *warm_arg;
+    size_t keep_warm_pages;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t read;  /* a block is READ no longer, or those who wait for that give up */
     rayi_room_sums sums;
@@ -99,7 +102,9 @@ struct rayi_store {
     rayi_tally restored, fetched; /* brought from there so far */
     rayi_tally mapped;            /* in segments of other processes now */
     rayi_foreign *foreigns;
+    size_t unneeded_pages; /* of the warm ones: on their way back to the system, a step a call */
     bool cancelled, closed;
+    bool told_warm;  /* and whoever was told calls rayi_store_cool */
     bool files_gone; /* what is on disk is lost, and nothing goes there any more */
 };
 

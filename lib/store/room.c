@@ -85,6 +85,7 @@ static void count_extent(rayi_room *room, const rayi_extent *extent, bool add)
         break;
     case RAYI_EXTENT_WARM:
         room->sums->warm_pages += delta;
+        room->sums->least_warm_pages = RAYI_MIN(room->sums->least_warm_pages, room->sums->warm_pages);
         room->warm_pages += delta;
         extent->segment->warm_pages += delta;
         break;

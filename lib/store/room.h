@@ -33,6 +33,7 @@ typedef struct rayi_bins {
 /* Sums over the rooms of a store. */
 typedef struct rayi_room_sums {
     size_t num_segments, mapped_pages, used_pages, warm_pages;
+    size_t least_warm_pages; /* since the store set it to warm_pages */
 } rayi_room_sums;
 
 typedef struct rayi_room {

@@ -80,6 +80,14 @@ void rayi_store_on_segment_gone(rayi_store *store, void (*told)(void *arg, uint6
     store->segment_gone_arg = arg;
 }
 
+void rayi_store_on_warm(rayi_store *store, uint64_t keep_bytes, bool (*told)(void *arg), void *arg)
+{
+    RAYI_ASSERT(store->num_blocks == 0);
+    store->warm = told;
+    store->warm_arg = arg;
+    store->keep_warm_pages = (size_t)(keep_bytes / store->page_bytes);
+}
+
 static void destroy(rayi_store *store)
 {
     RAYI_ASSERT(!store->own.room.segments && !store->waiters && store->num_blocks == 0);
@@ -91,6 +99,20 @@ static void destroy(rayi_store *store)
     rayi_memory_free(store->memory, store);
 }
 
+/* Under the lock, which it gives up meanwhile; the caller has a hold. */
+static void tell_of_warmth(rayi_store *store)
+{
+    if (!store->warm || store->told_warm || store->closed || store->sums.warm_pages <= store->keep_warm_pages)
+        return;
+    store->told_warm = true;
+    store->sums.least_warm_pages = store->sums.warm_pages;
+    pthread_mutex_unlock(&store->lock);
+    bool heard = store->warm(store->warm_arg);
+    pthread_mutex_lock(&store->lock);
+    if (!heard)
+        store->told_warm = false;
+}
+
 void rayi_store_unlock_and_drop(rayi_store *store, rayi_eviction *gone)
 {
     if (gone->segments || gone->extents) { /* while the hold keeps the store */
@@ -98,6 +120,7 @@ void rayi_store_unlock_and_drop(rayi_store *store, rayi_eviction *gone)
         rayi_arena_give_back(store, gone);
         pthread_mutex_lock(&store->lock);
     }
+    tell_of_warmth(store);
     bool last = --store->holds == 0;
     pthread_mutex_unlock(&store->lock);
     if (last)

@@ -211,6 +211,22 @@ void rayi_store_copy_in(void *restrict to, const void *restrict from, size_t siz
  * 0.15 s per GiB. */
 uint64_t rayi_store_trim(rayi_store *store, uint64_t keep_bytes);
 
+/* ---- a store at rest ---- */
+
+/* Told when more than keep_bytes of room lie warm: without a lock of the store, on the thread that has freed a block,
+ * before the last block is gone, and not again until rayi_store_cool says RAYI_COOL. False: it could not be heard, and
+ * whoever frees next tells it again. Before the first block. */
+void rayi_store_on_warm(rayi_store *store, uint64_t keep_bytes, bool (*told)(void *arg), void *arg);
+
+typedef enum rayi_coolness {
+    RAYI_COOL,    /* nothing to do until it is told again */
+    RAYI_WARM,    /* look again after a while */
+    RAYI_COOLING, /* more is to go, soon */
+} rayi_coolness;
+/* Gives back to the system what lay warm all the time since the last call that has not said RAYI_COOLING: room that
+ * nobody has wanted for so long. keep_bytes stay, and at most most_bytes go at once (rayi_store_trim has the time). */
+rayi_coolness rayi_store_cool(rayi_store *store, uint64_t most_bytes);
+
 typedef struct rayi_store_usage {
     uint64_t capacity_bytes;
     uint64_t used_bytes;   /* what the blocks in memory and the requests under way count */

@@ -350,8 +350,44 @@ static void space_is_used_again(void)
     check_stop();
 }
 
+/* Of shared memory that this process has touched. */
+static size_t shared_mib(void)
+{
+    char line[128];
+    size_t kib = SIZE_MAX;
+    FILE *file = fopen("/proc/self/status", "r");
+    CHECK(file);
+    while (kib == SIZE_MAX && fgets(line, sizeof line, file))
+        (void)sscanf(line, "RssShmem: %zu", &kib);
+    CHECK(fclose(file) == 0 && kib != SIZE_MAX);
+    return kib / 1024;
+}
+
+/* A guest that needed much once does not keep it; no call of the library has to come for that. */
+static void room_goes_back(void)
+{
+    enum { BIG = 96 << 20 };
+    check_start(2);
+    size_t before = shared_mib();
+    char *bytes = calloc(1, BIG);
+    CHECK(bytes);
+    ray_ref *ref = ray_put(bytes, BIG), *kept = ray_put(bytes, 1 << 20);
+    free(bytes);
+    ray_release(ref);
+    CHECK(shared_mib() >= before + BIG / (1 << 20)); /* for whoever comes next */
+    for (int i = 0; i < 300 && shared_mib() > before + 20; i++)
+        check_sleep_ms(100);
+    CHECK(shared_mib() <= before + 20);
+    ray_view view;
+    CHECK_OK(ray_get(kept, &view));
+    CHECK_INT(view.size, 1 << 20);
+    ray_view_release(&view);
+    ray_release(kept);
+    check_stop();
+}
+
 CHECK_MAIN(CHECK_TEST(put_and_view), CHECK_TEST(bytes_as_arguments), CHECK_TEST(pins_outlive_everything),
            CHECK_TEST(create_and_seal), CHECK_TEST(buffers_as_results), CHECK_TEST(refs_inside_objects),
            CHECK_TEST(long_chain_of_objects), CHECK_TEST(thrown_away_with_refs), CHECK_TEST(counts_and_ids),
            CHECK_TEST(shared_by_threads), CHECK_TEST(full_store), CHECK_TEST(full_store_waits),
-           CHECK_TEST(space_is_used_again))
+           CHECK_TEST(space_is_used_again), CHECK_TEST(room_goes_back))

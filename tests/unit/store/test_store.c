@@ -1,6 +1,7 @@
 /* What the store promises: sizes, room, content, pages, waiting. */
 #include "helper.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -312,6 +313,54 @@ Test(store, trim)
     rayi_block_unref(three);
     rayi_store_trim(store, 0);
     cr_assert_eq(look_at_files().of_store, 0);
+    rayi_store_close(store);
+}
+
+static bool count_told(void *arg)
+{
+    int *left_deaf = arg;
+    return (*left_deaf)-- <= 0;
+}
+
+Test(store, cools_down_when_nobody_wants_room)
+{
+    int left_deaf = 1;
+    rayi_store *store = make_store(256 * MIB);
+    rayi_store_on_warm(store, 16 * MIB, count_told, &left_deaf);
+    rayi_block *one = make_block(store, 100 * MIB), *two = make_block(store, 50 * MIB);
+    write_marks(one, 1);
+    write_marks(two, 2);
+    rayi_block_unref(make_block(store, 10 * MIB));
+    cr_assert_eq(left_deaf, 1, "told of less than what is kept");
+    rayi_block_unref(one);
+    cr_assert_eq(left_deaf, 0, "not told");
+    rayi_block_unref(make_block(store, MIB));
+    cr_assert_eq(left_deaf, -1, "not told again after nobody has heard");
+    rayi_block_unref(two);
+    cr_assert_eq(left_deaf, -1, "told twice");
+
+    one = make_block(store, 100 * MIB); /* 60 MiB lay warm all the time since */
+    rayi_block_unref(one);
+    cr_assert_eq(rayi_store_cool(store, 256 * MIB), RAYI_WARM);
+    uint64_t warm = usage_of(store).warm_bytes;
+    cr_assert(warm >= 100 * MIB && warm < 160 * MIB, "%" PRIu64, warm);
+    one = make_block(store, 30 * MIB);
+    rayi_block_unref(one);
+    for (uint64_t before; rayi_store_cool(store, 8 * MIB) == RAYI_COOLING; warm = before) {
+        before = usage_of(store).warm_bytes;
+        cr_assert(before < warm && warm - before <= 9 * MIB, "a step from %" PRIu64 " to %" PRIu64, warm, before);
+    }
+    warm = usage_of(store).warm_bytes;
+    cr_assert(warm >= 30 * MIB && warm < 32 * MIB, "%" PRIu64, warm);
+    cr_assert_eq(rayi_store_cool(store, 256 * MIB), RAYI_COOL);
+    cr_assert_leq(usage_of(store).warm_bytes, 16 * MIB);
+    cr_assert_leq(look_at_files().store_bytes, 16 * MIB + 3 * page_bytes());
+
+    one = make_block(store, 40 * MIB);
+    write_marks(one, 3);
+    cr_assert(has_marks(one, 3));
+    rayi_block_unref(one);
+    cr_assert_eq(left_deaf, -2, "not told when it is warm once more");
     rayi_store_close(store);
 }
 
