@@ -60,10 +60,15 @@ static RAY_METHOD(counter, int64_t, pid)
     return getpid();
 }
 
-static void start_with(const char *command)
+static void start_with_most(const char *command, uint32_t max_workers)
 {
     CHECK_OK(ray_init(RAY_WITH(ray_config, .resources = "CPU=2", .num_threads = 2, .isolation = RAY_ISOLATION_PROCESS,
-                               .worker_command = command, .worker_template = true)));
+                               .worker_command = command, .worker_template = true, .max_workers = max_workers)));
+}
+
+static void start_with(const char *command)
+{
+    start_with_most(command, 0);
 }
 
 static int threads_of(int64_t pid)
@@ -156,15 +161,15 @@ static void many_actors(void)
 
 /* ---- what befalls a template ---- */
 
+/* With one worker process at most, the next one is wanted as soon as that one is gone. */
 static int64_t start_and_find(void)
 {
-    start_with(NULL);
+    start_with_most(NULL, 1);
     CHECK_REF_INT(ray_remote(twice, 1), 2);
     return template_pid();
 }
 
-/* One process more than there are. */
-static void use_up_a_process(void)
+static void use_up_the_process(void)
 {
     static size_t died;
     ray_ref *ref = ray_remote_opts(&once, crash);
@@ -180,7 +185,7 @@ static void it_dies(void)
     for (int i = 0; i < 4; i++) { /* each has made copies before it dies */
         CHECK(kill((pid_t) template, SIGKILL) == 0);
         check_await_gone(template, 5000);
-        use_up_a_process();
+        use_up_the_process();
         CHECK(template != template_pid());
         template = template_pid();
     }
@@ -237,8 +242,8 @@ static void it_is_stopped(void)
     int64_t template = start_and_find();
     CHECK(kill((pid_t) template, SIGSTOP) == 0);
     int64_t start = check_now_ms();
-    use_up_a_process();
-    use_up_a_process();
+    use_up_the_process();
+    use_up_the_process();
     CHECK(check_now_ms() - start < 10000);
     CHECK(check_is_gone(template));
     check_stop();
