@@ -230,8 +230,8 @@ def test_an_async_result(pool, gate):
 
 def test_callbacks(pool):
     told = []
-    for result in (pool.apply_async(divide, (4, 2), callback=told.append),
-                   pool.map_async(divide, [1, 2, 3], callback=told.append)):
+    for begin, arguments in ((pool.apply_async, (4, 2)), (pool.map_async, [1, 2, 3])):
+        result = begin(divide, arguments, callback=told.append)
         result.wait()
         assert result.ready()
     failed = pool.map_async(lambda x: 1 / x, [1, 0], callback=told.append, error_callback=told.append)
