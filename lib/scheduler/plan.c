@@ -396,6 +396,7 @@ void rayi_plan(rayi_scheduler *scheduler)
             serve_lane(&p);
         clear_reservations(&p);
     }
-    lane_ask(scheduler, p.slots);
+    int64_t overdrawn = RAYI_MIN(slots_needed(&p, 0), (int64_t)scheduler->lane.held);
+    lane_ask(scheduler, RAYI_MAX(p.slots, overdrawn));
     scheduler->dirty = false;
 }

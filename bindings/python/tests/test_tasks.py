@@ -391,6 +391,8 @@ def test_a_task_of_two_cpus_has_them_alone(tmp_path):
 
     both = is_alone.remote(tmp_path)
     await_that((tmp_path / "started").exists)  # one that needs less may overtake it until then
+    # It may have waited for its code and lent its CPUs meanwhile; that it goes on is told a moment later.
+    await_that(lambda: "CPU" not in ray.available_resources())
     after = other.remote(tmp_path)
     done, _ = ray.wait([after], timeout=0.2)
     (tmp_path / "go").touch()

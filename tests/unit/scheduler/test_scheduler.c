@@ -103,6 +103,30 @@ Test(scheduler, gpu_names_must_suffice)
     rayi_resources_free(rayi_heap, total);
 }
 
+/* Else the lane would start tasks in slots that are nobody's to give. */
+Test(scheduler, who_resumes_has_the_lanes_slots_asked_back)
+{
+    world w;
+    world_init(&w, "CPU=3", "", NULL);
+    TOLD(&w, "give 3");
+    SUBMIT(&w, 1, "CPU=2");
+    TOLD(&w, "ask 2");
+    rayi_scheduler_lane_returned(w.scheduler, 2);
+    TOLD(&w, "grant 1 CPU=2");
+    rayi_scheduler_block(w.scheduler, 1);
+    TOLD(&w, "give 2");
+    rayi_scheduler_resume(w.scheduler, 1);
+    TOLD(&w, "ask 2");
+    rayi_scheduler_lane_returned(w.scheduler, 1);
+    TOLD(&w, "");
+    rayi_scheduler_lane_returned(w.scheduler, 1);
+    TOLD(&w, "");
+    cr_expect_eq(rayi_scheduler_lane_slots(w.scheduler), 1);
+    rayi_scheduler_finish(w.scheduler, 1);
+    TOLD(&w, "give 2");
+    world_fini(&w);
+}
+
 Test(scheduler, a_blocked_task_lends_its_cpu_only)
 {
     world w;
