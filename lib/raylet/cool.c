@@ -28,16 +28,20 @@ static void on_time(uv_timer_t *timer)
 static void on_warm(rayi_node *node, rayi_message *message)
 {
     (void)message;
+    if (!atomic_load(&node->running)) /* it has ended meanwhile */
+        return;
     uv_update_time(&node->loop);
     uv_timer_start(&node->cooling, on_time, LOOK_MS, 0);
 }
 
-/* The store tells it once until it is cool again: the message is never posted twice. */
+/* The store tells it once until it is cool again: the message is never posted twice. Posting is for any thread;
+ * starting the loop for those of the lane, which hold no lock of ours when they free something. */
 static bool told_warm(void *of)
 {
     rayi_node *node = of;
 
-    if (!rayi_self || rayi_lane_stopping(rayi_executor_lane(node->executor)) || rayi_loop_start(node) < 0)
+    if (!atomic_load(&node->running) &&
+        (!rayi_self || rayi_lane_stopping(rayi_executor_lane(node->executor)) || !rayi_loop_try_start(node)))
         return false;
     node->warm_message.handle = on_warm;
     return rayi_loop_post(node, &node->warm_message);

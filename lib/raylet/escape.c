@@ -724,6 +724,7 @@ static void freed(void *of)
     if (node->cluster)
         rayi_cluster_unref(node->cluster);
     pthread_mutex_destroy(&node->made_lock);
+    pthread_mutex_destroy(&node->start_lock);
     rayi_known_terms_fini(&node->known_terms);
     rayi_free(node->spill_base);
     rayi_free(node);

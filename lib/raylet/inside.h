@@ -156,7 +156,8 @@ static inline rayi_node *rayi_node_of(const rayi_thread *thread)
 
 /* ---- loop.c ---- */
 
-int rayi_loop_start(rayi_node *node); /* if it is not running; SYSTEM */
+int rayi_loop_start(rayi_node *node);      /* if it is not running; SYSTEM, SHUTDOWN, NO_MEMORY */
+bool rayi_loop_try_start(rayi_node *node); /* the same, and the thread's last error stays as it is */
 void rayi_loop_stop(rayi_node *node);
 /* Hands a message to the loop, which was started before. False: the loop has ended, nobody will handle it. */
 bool rayi_loop_post(rayi_node *node, rayi_message *message);

@@ -250,7 +250,8 @@ static void *loop_main(void *arg)
     return NULL;
 }
 
-static int start_thread(rayi_node *node)
+/* 0, or a code without words; RAY_ERR_SYSTEM: *why is libuv's. */
+static int start_thread(rayi_node *node, int *why)
 {
     start begun = {.node = node};
     sigset_t all, old;
@@ -267,37 +268,64 @@ static int start_thread(rayi_node *node)
             pthread_join(node->loop_thread, NULL);
     }
     uv_sem_destroy(&begun.done);
-    if (r != 0)
-        return rayi_fail(RAY_ERR_SYSTEM, "the system gives no thread for the node's loop (error %d)", r);
-    return begun.failed ? rayi_fail(RAY_ERR_NO_MEMORY, "out of memory: the node's loop") : 0;
+    *why = uv_translate_sys_error(r);
+    return r != 0 ? RAY_ERR_SYSTEM : begun.failed ? RAY_ERR_NO_MEMORY : 0;
 }
 
-int rayi_loop_start(rayi_node *node)
+static int start_loop(rayi_node *node, int *why)
+{
+    int r;
+
+    *why = open_handles(node);
+    if (*why < 0)
+        return RAY_ERR_SYSTEM;
+    r = start_thread(node, why);
+    if (r == 0) {
+        atomic_store_explicit(&node->running, true, memory_order_release);
+        return 0;
+    }
+    close_handles(node);
+    uv_run(&node->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&node->loop);
+    return r;
+}
+
+static int start_if_needed(rayi_node *node, int *why)
 {
     int r = 0;
 
     if (atomic_load_explicit(&node->running, memory_order_acquire))
         return 0;
     pthread_mutex_lock(&node->start_lock);
-    if (node->ended) {
-        r = rayi_fail(RAY_ERR_SHUTDOWN, "the runtime is shut down");
-    } else if (!atomic_load(&node->running)) {
-        int failed = open_handles(node);
-        if (failed < 0) {
-            r = rayi_fail(RAY_ERR_SYSTEM, "the node's loop cannot start: %s", uv_strerror(failed));
-        } else {
-            r = start_thread(node);
-            if (r < 0) {
-                close_handles(node);
-                uv_run(&node->loop, UV_RUN_DEFAULT);
-                uv_loop_close(&node->loop);
-            } else {
-                atomic_store_explicit(&node->running, true, memory_order_release);
-            }
-        }
-    }
+    if (node->ended)
+        r = RAY_ERR_SHUTDOWN;
+    else if (!atomic_load(&node->running))
+        r = start_loop(node, why);
     pthread_mutex_unlock(&node->start_lock);
     return r;
+}
+
+bool rayi_loop_try_start(rayi_node *node)
+{
+    int why;
+
+    return start_if_needed(node, &why) == 0;
+}
+
+int rayi_loop_start(rayi_node *node)
+{
+    int why = 0, r = start_if_needed(node, &why);
+
+    switch (r) {
+    case 0:
+        return 0;
+    case RAY_ERR_SHUTDOWN:
+        return rayi_fail(r, "the runtime is shut down");
+    case RAY_ERR_NO_MEMORY:
+        return rayi_fail(r, "out of memory: the node's loop");
+    default:
+        return rayi_fail(r, "the node's loop cannot start: %s", uv_strerror(why));
+    }
 }
 
 static void on_stop(rayi_node *node, rayi_message *message)

@@ -387,7 +387,6 @@ void rayi_node_stop(rayi_node *node)
 
 void rayi_node_close(rayi_node *node)
 {
-    pthread_mutex_destroy(&node->start_lock);
     rayi_executor_close(node->executor);
     rayi_lane_detach();
 }

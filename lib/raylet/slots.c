@@ -49,7 +49,7 @@ bool rayi_slots_congested(void *of)
 {
     rayi_node *node = of;
 
-    if (rayi_lane_stopping(rayi_executor_lane(node->executor)) || rayi_loop_start(node) < 0)
+    if (rayi_lane_stopping(rayi_executor_lane(node->executor)) || !rayi_loop_try_start(node))
         return false;
     if (!atomic_exchange(&node->monitor_posted, true)) {
         node->monitor_message.handle = on_congested;

@@ -175,22 +175,36 @@ void rayi_arena_evict_excess(rayi_store *store, rayi_eviction *out)
         evict_warm(store, touched - allowed, out);
 }
 
+/* Under the lock. */
+static size_t cool(rayi_store *store, size_t pages, rayi_eviction *out)
+{
+    size_t least = 0, gone = 0;
+    for (rayi_arena *arena = store->arenas; arena; arena = arena->next)
+        least += arena->room.least_warm_pages;
+    pages = RAYI_MIN(pages, least > store->keep_warm_pages ? least - store->keep_warm_pages : 0);
+    for (rayi_arena *arena = store->arenas, *next; arena && gone < pages; arena = next) {
+        next = arena->next;
+        gone += rayi_room_cool(&arena->room, pages - gone, out);
+        end_if_over(arena);
+    }
+    return gone;
+}
+
+void rayi_arena_look(rayi_store *store)
+{
+    store->sums.look++;
+    for (rayi_arena *arena = store->arenas; arena; arena = arena->next)
+        arena->room.least_warm_pages = arena->room.warm_pages;
+}
+
 rayi_coolness rayi_store_cool(rayi_store *store, uint64_t most_bytes)
 {
     rayi_eviction gone = {0};
     rayi_coolness r = RAYI_COOLING;
     pthread_mutex_lock(&store->lock);
-    rayi_room_sums *sums = &store->sums;
-    size_t spare = sums->warm_pages > store->keep_warm_pages ? sums->warm_pages - store->keep_warm_pages : 0;
-    if (store->unneeded_pages == 0)
-        store->unneeded_pages = sums->least_warm_pages;
-    store->unneeded_pages = RAYI_MIN(store->unneeded_pages, spare);
-    size_t step = (size_t)RAYI_MIN(most_bytes / store->page_bytes, (uint64_t)store->unneeded_pages);
-    size_t evicted = step > 0 ? evict_warm(store, step, &gone) : 0;
-    store->unneeded_pages -= RAYI_MIN(evicted, store->unneeded_pages);
-    if (store->unneeded_pages == 0) {
-        sums->least_warm_pages = sums->warm_pages;
-        store->told_warm = sums->warm_pages > store->keep_warm_pages;
+    if (cool(store, (size_t)RAYI_MIN(most_bytes / store->page_bytes, (uint64_t)SIZE_MAX), &gone) == 0) {
+        rayi_arena_look(store);
+        store->told_warm = store->sums.warm_pages > store->keep_warm_pages;
         r = store->told_warm ? RAYI_WARM : RAYI_COOL;
     }
     pthread_mutex_unlock(&store->lock);

@@ -251,13 +251,15 @@ void rayi_block_shrink(rayi_block *block, size_t size_bytes)
     rayi_extent *spare = rayi_memory_zalloc(store->memory, sizeof *spare);
     if (!spare) /* then it keeps the tail */
         return;
+    rayi_eviction nothing = {0};
     pthread_mutex_lock(&store->lock);
+    store->holds++;
     size_t freed = block->charged_pages - rayi_store_charge(store, size_bytes);
     rayi_room_cut(block->extent->segment->room, block->extent, pages, &spare);
     block->charged_pages -= freed;
     rayi_grant_unpinned(store, freed);
     rayi_grant_return(store, freed);
-    pthread_mutex_unlock(&store->lock);
+    rayi_store_unlock_and_drop(store, &nothing);
 }
 
 static void count_mapped(rayi_block *block, bool mapped)
@@ -434,11 +436,11 @@ static void give_room_back(rayi_block *block, rayi_extent *extent)
     rayi_store *store = block->store;
     rayi_eviction gone = {0};
     pthread_mutex_lock(&store->lock);
+    store->holds++;
     store->num_here--;
     rayi_arena_put(extent, &gone);
     rayi_grant_return(store, rayi_store_charge(store, block->size_bytes));
-    pthread_mutex_unlock(&store->lock);
-    rayi_arena_give_back(store, &gone);
+    rayi_store_unlock_and_drop(store, &gone);
 }
 
 /* The bytes, from where they are. 0, or a code with words. */

@@ -102,7 +102,6 @@ struct rayi_store {
     rayi_tally restored, fetched; /* brought from there so far */
     rayi_tally mapped;            /* in segments of other processes now */
     rayi_foreign *foreigns;
-    size_t unneeded_pages; /* of the warm ones: on their way back to the system, a step a call */
     bool cancelled, closed;
     bool told_warm;  /* and whoever was told calls rayi_store_cool */
     bool files_gone; /* what is on disk is lost, and nothing goes there any more */
@@ -151,6 +150,8 @@ static inline void rayi_arena_count(rayi_store *store)
 }
 /* Chooses the warm pages that go since pages in use and warm ones are more than the capacity (and the NULs) allow. */
 void rayi_arena_evict_excess(rayi_store *store, rayi_eviction *out);
+/* From here on it is seen what stays warm. */
+void rayi_arena_look(rayi_store *store);
 void rayi_arena_detach_idle(rayi_store *store, rayi_eviction *out);
 /* Without the lock, but with a hold on the store. */
 void rayi_arena_give_back(rayi_store *store, rayi_eviction *gone);

@@ -29,12 +29,16 @@ static size_t class_from(const rayi_bins *bins, size_t class)
     return RAYI_ROOM_CLASSES;
 }
 
-static rayi_extent *largest(const rayi_bins *bins)
+/* Of those that were freed before that look. */
+static rayi_extent *largest(const rayi_bins *bins, uint32_t look)
 {
     for (size_t word = RAYI_ROOM_WORDS; word-- > 0;)
-        if (bins->nonempty[word]) {
-            size_t class = word * 64 + 63 - (size_t)__builtin_clzll(bins->nonempty[word]);
-            return bins->heads[class]->prev; /* the tail: free for the longest time */
+        for (uint64_t bits = bins->nonempty[word]; bits;) {
+            unsigned bit = 63 - (unsigned)__builtin_clzll(bits);
+            rayi_extent *oldest = bins->heads[word * 64 + bit]->prev; /* the tail: free for the longest time */
+            if (oldest->look < look)
+                return oldest;
+            bits &= ~(UINT64_C(1) << bit);
         }
     return NULL;
 }
@@ -85,8 +89,8 @@ static void count_extent(rayi_room *room, const rayi_extent *extent, bool add)
         break;
     case RAYI_EXTENT_WARM:
         room->sums->warm_pages += delta;
-        room->sums->least_warm_pages = RAYI_MIN(room->sums->least_warm_pages, room->sums->warm_pages);
         room->warm_pages += delta;
+        room->least_warm_pages = RAYI_MIN(room->least_warm_pages, room->warm_pages);
         extent->segment->warm_pages += delta;
         break;
     case RAYI_EXTENT_COLD:
@@ -106,6 +110,7 @@ static void split(rayi_extent *extent, size_t num_pages, rayi_extent *node)
 {
     node->segment = extent->segment;
     node->state = extent->state;
+    node->look = extent->look;
     node->first_page = extent->first_page + num_pages;
     node->num_pages = extent->num_pages - num_pages;
     node->left = extent;
@@ -120,6 +125,8 @@ static void split(rayi_extent *extent, size_t num_pages, rayi_extent *node)
 static void absorb_right(rayi_room *room, rayi_extent *extent)
 {
     rayi_extent *gone = extent->right;
+    if (gone->num_pages > extent->num_pages)
+        extent->look = gone->look;
     extent->num_pages += gone->num_pages;
     extent->right = gone->right;
     if (gone->right)
@@ -178,6 +185,7 @@ void rayi_room_put(rayi_room *room, rayi_extent *extent, rayi_extent_state state
 {
     RAYI_ASSERT(extent->state == RAYI_EXTENT_USED && state != RAYI_EXTENT_USED);
     set_state(room, extent, state);
+    extent->look = room->sums->look;
     if (extent->right && extent->right->state == state) {
         bin_remove(room, extent->right);
         absorb_right(room, extent);
@@ -224,11 +232,11 @@ static rayi_extent *take_tail(rayi_room *room, rayi_extent *extent, size_t num_p
     return extent;
 }
 
-size_t rayi_room_evict(rayi_room *room, size_t num_pages, rayi_eviction *out)
+static size_t evict(rayi_room *room, size_t num_pages, uint32_t look, rayi_eviction *out)
 {
     size_t gone = 0;
     while (gone < num_pages) {
-        rayi_extent *extent = largest(&room->bins[RAYI_EXTENT_WARM]);
+        rayi_extent *extent = largest(&room->bins[RAYI_EXTENT_WARM], look);
         if (!extent)
             break;
         rayi_segment *segment = extent->segment;
@@ -242,5 +250,18 @@ size_t rayi_room_evict(rayi_room *room, size_t num_pages, rayi_eviction *out)
             LL_PREPEND(out->extents, extent);
         }
     }
+    return gone;
+}
+
+size_t rayi_room_evict(rayi_room *room, size_t num_pages, rayi_eviction *out)
+{
+    return evict(room, num_pages, UINT32_MAX, out);
+}
+
+/* Which extents go matters as much as how many: a loop's own, free at the moment, would have to be touched anew. */
+size_t rayi_room_cool(rayi_room *room, size_t num_pages, rayi_eviction *out)
+{
+    size_t least = room->least_warm_pages, gone = evict(room, RAYI_MIN(num_pages, least), room->sums->look, out);
+    room->least_warm_pages = gone > 0 ? least - RAYI_MIN(gone, least) : 0; /* what we take was nobody's wish */
     return gone;
 }

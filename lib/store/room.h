@@ -16,7 +16,8 @@ typedef struct rayi_extent rayi_extent;
 struct rayi_extent {
     rayi_segment *segment;
     rayi_extent_state state;
-    bool cold; /* its pages were not there when it was taken */
+    bool cold;     /* its pages were not there when it was taken */
+    uint32_t look; /* when it was freed, or the larger part of it: the store's look before that */
     size_t first_page, num_pages;
     rayi_extent *left, *right; /* neighbours in the segment */
     rayi_extent *prev, *next;  /* of the same class, or a list of evicted ones */
@@ -33,7 +34,7 @@ typedef struct rayi_bins {
 /* Sums over the rooms of a store. */
 typedef struct rayi_room_sums {
     size_t num_segments, mapped_pages, used_pages, warm_pages;
-    size_t least_warm_pages; /* since the store set it to warm_pages */
+    uint32_t look; /* how often the store has looked for room that nobody wants */
 } rayi_room_sums;
 
 typedef struct rayi_room {
@@ -42,7 +43,8 @@ typedef struct rayi_room {
     unsigned page_shift;
     rayi_segment *segments;
     size_t num_segments, warm_pages;
-    rayi_bins bins[2]; /* of WARM, of COLD */
+    size_t least_warm_pages; /* since the last look */
+    rayi_bins bins[2];       /* of WARM, of COLD */
 } rayi_room;
 
 void rayi_room_init(rayi_room *room, const rayi_memory *memory, size_t page_bytes, rayi_room_sums *sums);
@@ -67,6 +69,8 @@ typedef struct rayi_eviction {
 
 /* Chooses about so many warm pages, the largest extents first. Returns how many. */
 size_t rayi_room_evict(rayi_room *room, size_t num_pages, rayi_eviction *out);
+/* The same of extents that were freed before the last look, and no more in all than lay warm all the time since. */
+size_t rayi_room_cool(rayi_room *room, size_t num_pages, rayi_eviction *out);
 /* Detaches an idle segment. */
 void rayi_room_detach(rayi_room *room, rayi_segment *segment, rayi_eviction *out);
 

@@ -105,7 +105,7 @@ static void tell_of_warmth(rayi_store *store)
     if (!store->warm || store->told_warm || store->closed || store->sums.warm_pages <= store->keep_warm_pages)
         return;
     store->told_warm = true;
-    store->sums.least_warm_pages = store->sums.warm_pages;
+    rayi_arena_look(store);
     pthread_mutex_unlock(&store->lock);
     bool heard = store->warm(store->warm_arg);
     pthread_mutex_lock(&store->lock);

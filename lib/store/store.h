@@ -213,7 +213,7 @@ uint64_t rayi_store_trim(rayi_store *store, uint64_t keep_bytes);
 
 /* ---- a store at rest ---- */
 
-/* Told when more than keep_bytes of room lie warm: without a lock of the store, on the thread that has freed a block,
+/* Told when more than keep_bytes of room lie warm: without a lock of the store, on the thread that has freed some,
  * before the last block is gone, and not again until rayi_store_cool says RAYI_COOL. False: it could not be heard, and
  * whoever frees next tells it again. Before the first block. */
 void rayi_store_on_warm(rayi_store *store, uint64_t keep_bytes, bool (*told)(void *arg), void *arg);
@@ -223,8 +223,9 @@ typedef enum rayi_coolness {
     RAYI_WARM,    /* look again after a while */
     RAYI_COOLING, /* more is to go, soon */
 } rayi_coolness;
-/* Gives back to the system what lay warm all the time since the last call that has not said RAYI_COOLING: room that
- * nobody has wanted for so long. keep_bytes stay, and at most most_bytes go at once (rayi_store_trim has the time). */
+/* Gives back to the system what lay warm all the time since the last look, room that nobody has wanted for so long:
+ * about most_bytes a call (rayi_store_trim has the time), and keep_bytes of it stay. A call that finds nothing looks
+ * anew; so it is to be told, and WARM, that the next look is due. */
 rayi_coolness rayi_store_cool(rayi_store *store, uint64_t most_bytes);
 
 typedef struct rayi_store_usage {

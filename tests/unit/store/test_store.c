@@ -322,6 +322,19 @@ static bool count_told(void *arg)
     return (*left_deaf)-- <= 0;
 }
 
+/* One look: what has lain free since the last one goes, in steps. Returns what is left warm. */
+static uint64_t cool(rayi_store *store)
+{
+    uint64_t before = usage_of(store).warm_bytes, after;
+    while (rayi_store_cool(store, 8 * MIB) == RAYI_COOLING) {
+        after = usage_of(store).warm_bytes;
+        cr_assert(after < before && before - after <= 8 * MIB + 256 * page_bytes(),
+                  "a step from %" PRIu64 " to %" PRIu64, before, after);
+        before = after;
+    }
+    return before;
+}
+
 Test(store, cools_down_when_nobody_wants_room)
 {
     int left_deaf = 1;
@@ -338,29 +351,74 @@ Test(store, cools_down_when_nobody_wants_room)
     cr_assert_eq(left_deaf, -1, "not told again after nobody has heard");
     rayi_block_unref(two);
     cr_assert_eq(left_deaf, -1, "told twice");
-
-    one = make_block(store, 100 * MIB); /* 60 MiB lay warm all the time since */
-    rayi_block_unref(one);
-    cr_assert_eq(rayi_store_cool(store, 256 * MIB), RAYI_WARM);
-    uint64_t warm = usage_of(store).warm_bytes;
-    cr_assert(warm >= 100 * MIB && warm < 160 * MIB, "%" PRIu64, warm);
-    one = make_block(store, 30 * MIB);
-    rayi_block_unref(one);
-    for (uint64_t before; rayi_store_cool(store, 8 * MIB) == RAYI_COOLING; warm = before) {
-        before = usage_of(store).warm_bytes;
-        cr_assert(before < warm && warm - before <= 9 * MIB, "a step from %" PRIu64 " to %" PRIu64, warm, before);
-    }
-    warm = usage_of(store).warm_bytes;
-    cr_assert(warm >= 30 * MIB && warm < 32 * MIB, "%" PRIu64, warm);
-    cr_assert_eq(rayi_store_cool(store, 256 * MIB), RAYI_COOL);
-    cr_assert_leq(usage_of(store).warm_bytes, 16 * MIB);
-    cr_assert_leq(look_at_files().store_bytes, 16 * MIB + 3 * page_bytes());
+    uint64_t warm = cool(store);
+    cr_assert_geq(warm, 50 * MIB, "what was freed a moment ago went");
+    cr_assert_leq(cool(store), 16 * MIB + 256 * page_bytes());
+    cr_assert_leq(look_at_files().store_bytes, 16 * MIB + 256 * page_bytes());
+    cr_assert_eq(rayi_store_cool(store, MIB), RAYI_COOL);
 
     one = make_block(store, 40 * MIB);
     write_marks(one, 3);
     cr_assert(has_marks(one, 3));
     rayi_block_unref(one);
     cr_assert_eq(left_deaf, -2, "not told when it is warm once more");
+    rayi_store_close(store);
+}
+
+/* However much lies free beside it, and wherever. */
+static void use_one_size(size_t stale, size_t size, bool apart)
+{
+    int left_deaf = 0;
+    rayi_store *store = make_store(512 * MIB);
+    rayi_arena *theirs = NULL;
+    rayi_block *block, *other;
+    rayi_store_on_warm(store, 16 * MIB, count_told, &left_deaf);
+    if (apart)
+        CHECK_OK(rayi_arena_new(store, &theirs));
+    CHECK_OK(rayi_store_try_alloc_in(store, theirs, stale, &other));
+    block = make_block(store, size);
+    write_marks(other, 1);
+    write_marks(block, 2);
+    rayi_block_unref(other);
+    rayi_block_unref(block);
+    for (int look = 0; look < 6; look++) {
+        for (int i = 0; i < 5; i++) {
+            long before = faults();
+            block = make_block(store, size);
+            write_marks(block, 3);
+            cr_assert(SANITIZED || faults() - before < 64, "%zu beside %zu: %ld faults after look %d", size, stale,
+                      faults() - before, look);
+            rayi_block_unref(block);
+        }
+        cool(store);
+    }
+    cr_assert_leq(usage_of(store).warm_bytes, size + 17 * MIB + 256 * page_bytes(), "%zu beside %zu", size, stale);
+    rayi_arena_close(theirs);
+    rayi_store_close(store);
+}
+
+Test(store, who_uses_its_room_again_and_again_does_not_lose_it)
+{
+    use_one_size(1000, 60 * MIB, false);
+    use_one_size(20 * MIB, 60 * MIB, false);
+    use_one_size(100 * MIB, 60 * MIB, false);
+    use_one_size(100 * MIB, MIB, false);
+    use_one_size(80 * MIB, 100 * MIB, true);
+}
+
+/* Between the steps, too. */
+Test(store, room_that_is_wanted_while_it_cools)
+{
+    int left_deaf = 0;
+    rayi_store *store = make_store(512 * MIB);
+    rayi_store_on_warm(store, 16 * MIB, count_told, &left_deaf);
+    rayi_block_unref(make_block(store, 200 * MIB));
+    cr_assert_eq(rayi_store_cool(store, 16 * MIB), RAYI_COOLING);
+    do {
+        rayi_block_unref(make_block(store, 150 * MIB));
+        cr_assert_leq(usage_of(store).warm_bytes, 201 * MIB);
+    } while (rayi_store_cool(store, 16 * MIB) == RAYI_COOLING);
+    cr_assert_geq(usage_of(store).warm_bytes, 150 * MIB);
     rayi_store_close(store);
 }
 
