@@ -34,13 +34,13 @@ class Job:
     """One run: for `ray.get_runtime_context()`, and to be cancelled."""
 
     __slots__ = ("later", "name", "title", "method", "extra", "exits", "context", "task", "loop", "thread",
-                 "streams")
+                 "streams", "reached")
 
     def __init__(self, name, title):
         self.name = name
         self.title = title
         self.later = self.extra = self.context = self.task = self.loop = self.thread = None
-        self.exits = self.streams = False
+        self.exits = self.streams = self.reached = False
 
 
 _job = contextvars.ContextVar("libray_job", default=None)
@@ -184,7 +184,8 @@ def _leave(error):
 
 class _Watch:
     """A thread that looks, while tasks run, whether they are cancelled: every 50 ms, so not at all at short ones. What
-    has no handle, a stream, it cannot ask: that looks itself, when it is woken by the signal."""
+    has no handle, a stream, it cannot ask: that looks itself, when it is woken by the signal. A signal may come just
+    before a call that sleeps, and is noticed after it: so it is sent until the task has heard, and not again."""
 
     PERIOD_S = 0.05
 
@@ -216,16 +217,16 @@ class _Watch:
                 self.idle = False
             for job in jobs:
                 # With the interpreter's lock held from the look at job.later to the answer, it cannot end between.
-                if job.later and quick.ray_later_cancelled(job.later):
-                    self.jobs.discard(job)
-                    self._cancel(job)
-                elif job.streams:
+                if job.streams or (job.later and quick.ray_later_cancelled(job.later)):
                     self._cancel(job)
 
     def _cancel(self, job):
         if job.task is not None:
+            self.jobs.discard(job)
             job.loop.call_soon_threadsafe(job.task.cancel)
-        elif job.thread == threading.main_thread().ident and signal.getsignal(signal.SIGINT) is _on_sigint:
+        elif job.reached or job.thread != threading.main_thread().ident:
+            self.jobs.discard(job)
+        elif signal.getsignal(signal.SIGINT) is _on_sigint:
             signal.pthread_kill(job.thread, signal.SIGINT)
 
 
@@ -233,8 +234,10 @@ _watch = None
 
 
 def _on_sigint(signum, frame):
-    """Comes from _Watch, perhaps late: for a task that has ended meanwhile."""
-    if quick.ray_cancelled():
+    """Comes from _Watch, perhaps late: for a task that has ended meanwhile, or once more."""
+    job = getattr(_thread, "job", None)
+    if job is not None and not job.reached and quick.ray_cancelled():
+        job.reached = True
         raise KeyboardInterrupt
 
 

@@ -47,6 +47,48 @@ def test_a_task_that_sleeps(tmp_path):
     assert ray.get(ray.remote(lambda: 1).remote()) == 1
 
 
+def test_at_any_moment(tmp_path):
+    """Also just before it sleeps, when the signal that wakes it finds nobody asleep."""
+    @ray.remote
+    def works_and_sleeps(path, seconds):
+        path.touch()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+        time.sleep(300)
+
+    for i in range(40):
+        r = works_and_sleeps.remote(tmp_path / str(i), i / 500)
+        await_that((tmp_path / str(i)).exists)
+        assert cancelled(r)
+
+
+def test_only_once(tmp_path):
+    """What it does about it is not interrupted."""
+    @ray.remote
+    def cleans_up(path):
+        try:
+            (path / "runs").touch()
+            time.sleep(300)
+        except KeyboardInterrupt:
+            time.sleep(0.4)
+            (path / "clean").touch()
+            raise
+
+    @ray.remote(num_returns="streaming")
+    def stream(path):
+        yield 1
+        cleans_up._function(path)
+
+    for task in (cleans_up, stream):
+        path = tmp_path / task.__name__
+        path.mkdir()
+        r = task.remote(path)
+        await_that((path / "runs").exists)
+        ray.cancel(r)
+        await_that((path / "clean").exists)
+
+
 def test_a_task_that_computes(tmp_path):
     @ray.remote
     def computes(path):
