@@ -60,7 +60,7 @@ class Node:
                 [sys.executable, "-m", "libray", role, *options, "--address-file", address_file], stdout=output,
                 stderr=subprocess.STDOUT, env={**os.environ, **environment}, preexec_fn=hear_ctrl_c)
         try:
-            await_that(lambda: os.path.exists(address_file) or self.process.poll() is not None, f"the {role}")
+            await_that(lambda: "--session" in self.read() or self.process.poll() is not None, f"the {role}")
             with open(address_file) as file:
                 self.address = file.read().strip()
         except BaseException:

@@ -168,12 +168,14 @@ def test_what_a_task_has_submitted(tmp_path, recursive):
     @ray.remote
     def parent(path):
         child = sleep.options(num_cpus=0).remote(path / "child")
-        keeper = ray.get_actor("keeper-of-children")
+        keeper = ray.get_actor(f"keeper-{recursive}")
         ray.get(keeper.keep.remote([child]))
         ray.get(child)
 
-    @ray.remote(name="keeper-of-children")
+    @ray.remote(name=f"keeper-{recursive}")
     class Keeper:
+        refs = None
+
         def keep(self, refs):
             self.refs = refs
 
@@ -183,6 +185,7 @@ def test_what_a_task_has_submitted(tmp_path, recursive):
     keeper = Keeper.remote()
     r = parent.remote(tmp_path)
     await_that((tmp_path / "child").exists)
+    await_that(lambda: ray.get(keeper.give.remote()))
     assert cancelled(r, recursive=recursive)
     child = ray.get(keeper.give.remote())[0]
     if recursive:
@@ -249,6 +252,7 @@ def test_a_coroutine_can_clean_up():
 
         async def come(self):
             try:
+                self.seen = "waits"
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 self.seen = "cancelled"
@@ -259,7 +263,7 @@ def test_a_coroutine_can_clean_up():
 
     cleans = Cleans.remote()
     r = cleans.come.remote()
-    ray.get(cleans.get.remote())
+    await_that(lambda: ray.get(cleans.get.remote()) == "waits")
     assert cancelled(r)
     await_that(lambda: ray.get(cleans.get.remote()) == "cancelled")
 

@@ -148,10 +148,10 @@ def test_is_canceled():
 
     @ray.remote
     class Waiter:
-        def __init__(self):
-            self.saw = False
+        saw = None
 
         def wait(self):
+            self.saw = False
             while not ray.get_runtime_context().is_canceled():
                 pass
             self.saw = True
@@ -161,7 +161,7 @@ def test_is_canceled():
 
     waiter = Waiter.options(max_concurrency=2).remote()
     ref = waiter.wait.remote()
-    assert get(waiter.did_see.remote()) is False
+    await_that(lambda: get(waiter.did_see.remote()) is False)
     ray.cancel(ref)
     await_that(lambda: get(waiter.did_see.remote()))
 

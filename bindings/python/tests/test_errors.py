@@ -1,6 +1,7 @@
 """Errors: the tree, what a task's exception becomes, and what is said about wrong input."""
 
 import asyncio
+import io
 import os
 import pickle
 import subprocess
@@ -321,21 +322,16 @@ def test_init_twice():
     assert ray.init(ignore_reinit_error=True)["address"]
 
 
-def test_output_of_workers_is_printed_with_the_name_of_the_task(capfd):
+def test_output_of_workers_is_printed_with_the_name_of_the_task(monkeypatch):
     @ray.remote
     def speaks():
         print("hello from a worker")
 
+    seen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", seen)
     ray.get(speaks.remote())
-    seen = ""
-
-    def came():
-        nonlocal seen
-        seen += capfd.readouterr().err
-        return "hello from a worker" in seen
-
-    await_that(came)
-    line = next(line for line in seen.splitlines() if "hello from a worker" in line)
+    await_that(lambda: "hello from a worker" in seen.getvalue())
+    line = next(line for line in seen.getvalue().splitlines() if "hello from a worker" in line)
     assert line.startswith("(test_output_of_workers_is_printed_with_the_name_of_the_task.speaks pid=")
 
 

@@ -84,7 +84,7 @@ def footprints(pids):
     for each in pids:
         try:
             found[each] = Footprint(each)
-        except OSError:
+        except (OSError, KeyError):  # the second: nobody has waited for it yet, and it has no memory any more
             pass  # has ended
     return found
 

@@ -259,18 +259,32 @@ def log(**place):
     return "".join(state.get_log(**place))
 
 
+def told(ask, *args, **kwargs):
+    """What a cluster answers once all its nodes are in time: those that need over 2 s are missed, with an error."""
+    answers = []
+
+    def is_told():
+        try:
+            answers.append(ask(*args, **kwargs))
+        except RayStateApiException:
+            return False
+        return True
+    await_that(is_told)
+    return answers[0]
+
+
 def test_logs(cluster):
     actor = Talker.remote()
     node, pid = ray.get(actor.say.remote("first\nsecond"), timeout=60)
     file = f"worker-{pid}.out"
-    await_that(lambda: log(node_id=node, filename=file) == "first\nsecond\n")
-    assert file in state.list_logs(node_id=node)["worker_out"]
+    await_that(lambda: told(log, node_id=node, filename=file) == "first\nsecond\n")
+    await_that(lambda: file in state.list_logs(node_id=node).get("worker_out", []))
     assert state.list_logs(node_id=node, glob_filter="nothing*") == {}
-    assert log(node_id=node, pid=pid) == "first\nsecond\n"
-    assert log(node_id=node, pid=pid, tail=1) == "second\n"
-    assert list(state.get_log(node_id=node, pid=pid, encoding=None)) == [b"first\nsecond\n"]
-    assert state.get_actor(actor._actor_id.hex()).pid == pid
-    assert log(actor_id=actor._actor_id.hex()) == "first\nsecond\n"
+    assert told(log, node_id=node, pid=pid) == "first\nsecond\n"
+    assert told(log, node_id=node, pid=pid, tail=1) == "second\n"
+    assert told(lambda: list(state.get_log(node_id=node, pid=pid, encoding=None))) == [b"first\nsecond\n"]
+    assert told(state.get_actor, actor._actor_id.hex()).pid == pid
+    assert told(log, actor_id=actor._actor_id.hex()) == "first\nsecond\n"
     following = state.get_log(node_id=node, pid=pid, follow=True)
     assert next(following) == "first\nsecond\n"
     ray.get(actor.say.remote("third"), timeout=60)
@@ -279,7 +293,7 @@ def test_logs(cluster):
 
 
 def test_no_such_log(cluster):
-    node = next(row.node_id for row in state.list_nodes() if row.is_head_node)
+    node = next(row.node_id for row in told(state.list_nodes) if row.is_head_node)
     with pytest.raises(RayStateApiException):
         log(node_id=node, filename="nothing")
     with pytest.raises(RayStateApiException):
@@ -291,6 +305,7 @@ def test_no_such_log(cluster):
 def test_states_of_all_nodes(cluster):
     actors = [Talker.options(resources={name: 1}).remote() for name in cluster.workers]
     places = {place for place, _ in ray.get([actor.say.remote("") for actor in actors], timeout=60)}
-    assert {row.node_id for row in state.list_actors() if row.state == "ALIVE"} >= places
-    await_that(lambda: {row.node_id for row in state.list_tasks(filters=[("name", "=", "Talker.say")])} >= places)
-    assert {event["pid"] for event in ray.timeline()} >= places
+    assert {row.node_id for row in told(state.list_actors) if row.state == "ALIVE"} >= places
+    say = [("name", "=", "Talker.say")]
+    await_that(lambda: {row.node_id for row in told(state.list_tasks, filters=say)} >= places)
+    assert {event["pid"] for event in told(ray.timeline)} >= places
