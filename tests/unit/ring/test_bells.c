@@ -32,7 +32,7 @@ Test(ring_bells, sleep_ends_at_its_deadline)
         ;
     int64_t span = rayi_now_ns() - start;
     cr_assert_geq(span, 20 * MS);
-    cr_assert_lt(span, 2000 * MS);
+    cr_assert_lt(span, 20000 * MS);
     cr_assert_eq(atomic_load(&both.memory->sleepers), 0);
     free_ends(&both);
 }
@@ -204,7 +204,7 @@ Test(ring_bells, waiting_for_room_rings_and_ends_at_its_deadline)
     int64_t start = rayi_now_ns();
     cr_assert_not(rayi_channel_wait_for_room(both.worker, 0, fd, start + 10 * MS));
     cr_assert_geq(rayi_now_ns() - start, 10 * MS);
-    cr_assert_lt(rayi_now_ns() - start, 2000 * MS);
+    cr_assert_lt(rayi_now_ns() - start, 20000 * MS);
     cr_assert_gt(read_event_fd(fd), 0, "not armed, and somebody polls: it rings all the same");
     cr_assert_eq(atomic_load(&both.memory->sleepers), 0);
     close(fd);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define MESSAGES  (IS_SLOW ? 100000u : 1000000u)
-#define TIME_NS   (10000 * MS)
+#define TIME_NS   (100000 * MS)
 #define TYPE_ECHO 1
 #define TYPE_DROP 2 /* the worker does not answer it */
 #define TYPE_END  3
@@ -106,7 +106,7 @@ static _Noreturn void be_worker(int fd, int event_fd, report *into)
 {
     worker self = {.event_fd = event_fd, .deadline = rayi_now_ns() + TIME_NS, .report = into};
     pthread_t threads[2];
-    alarm(30);
+    alarm(120);
     if (rayi_channel_open(rayi_heap, fd, &self.channel))
         _exit(1);
     pthread_mutex_init(&self.receiving, NULL);
@@ -262,7 +262,7 @@ static bool pour(node *self, uint32_t count, uint64_t *sleeps)
     return true;
 }
 
-Test(ring_exchange, a_million_messages_between_two_processes, .timeout = 60)
+Test(ring_exchange, a_million_messages_between_two_processes, .timeout = 150)
 {
     node self = {.event_fd = make_event_fd()};
     uint64_t sleeps = 0, pour_sleeps = 0;
