@@ -178,6 +178,8 @@ RAY_REMOTE(int, throw_away, (int64_t, size))
 
 /* ---- results that come later, and loops of one's own ---- */
 
+static atomic_int num_let; /* results that may come now */
+
 static void *complete_soon(void *arg)
 {
     int64_t value = 77;
@@ -185,19 +187,30 @@ static void *complete_soon(void *arg)
     ray_complete(arg, &RAY_VALUE(&value));
     return NULL;
 }
-static int64_t come_later(void)
+static void *complete_when_let(void *arg)
+{
+    while (atomic_load(&num_let) == 0)
+        usleep(1000);
+    atomic_fetch_sub(&num_let, 1);
+    return complete_soon(arg);
+}
+static int64_t come_later(void *(*how)(void *))
 {
     pthread_t thread;
     ray_later *later = ray_complete_later();
     if (!later)
         return ray_fail("%s", ray_last_error()->message);
-    pthread_create(&thread, NULL, complete_soon, later);
+    pthread_create(&thread, NULL, how, later);
     pthread_detach(thread);
     return 0;
 }
-RAY_REMOTE(int64_t, comes_later)
+RAY_REMOTE(int64_t, comes_when_let)
 {
-    return come_later();
+    return come_later(complete_when_let);
+}
+RAY_REMOTE(void, let_it_come)
+{
+    atomic_fetch_add(&num_let, 1);
 }
 RAY_REMOTE(int64_t, polls)
 {
@@ -281,12 +294,15 @@ RAY_METHOD(counter, int64_t, add, (int64_t, n))
 {
     return self->n += n;
 }
-RAY_METHOD(counter, int, crowd)
+/* Waits until so many have been inside at once, then a while for one too many; how many there were at most. */
+RAY_METHOD(counter, int, crowd, (int, wanted))
 {
     (void)self;
     int now = atomic_fetch_add(&inside_now, 1) + 1, seen = atomic_load(&inside_most);
     while (now > seen && !atomic_compare_exchange_weak(&inside_most, &seen, now))
         continue;
+    for (int i = 0; i < 10000 && atomic_load(&inside_most) < wanted; i++)
+        usleep(1000);
     usleep(50000);
     atomic_fetch_sub(&inside_now, 1);
     return atomic_load(&inside_most);
@@ -294,7 +310,7 @@ RAY_METHOD(counter, int, crowd)
 RAY_METHOD(counter, int64_t, later)
 {
     (void)self;
-    return come_later();
+    return come_later(complete_soon);
 }
 RAY_METHOD(counter, int, leave)
 {

@@ -343,18 +343,25 @@ void drop_answer(answer *a)
     a->bytes = NULL;
 }
 
-answer expect_result(host *h, const given *g)
+answer expect_any_result(host *h, rayi_wire_result *head)
 {
     mail m = expect(h, RAYI_UP_RESULT);
-    rayi_wire_result head;
 
-    memcpy(&head, rayi_take_bytes(&m.reader, sizeof head), sizeof head);
+    memcpy(head, rayi_take_bytes(&m.reader, sizeof *head), sizeof *head);
+    cr_assert_eq(rayi_offer_look(h->channel, head->slot) & RAYI_OFFER_STATE, RAYI_OFFER_TAKEN);
+    answer a = read_answer(&m.reader);
+    a.exits = head->exits;
+    drop(&m);
+    return a;
+}
+
+answer expect_result(host *h, const given *g)
+{
+    rayi_wire_result head;
+    answer a = expect_any_result(h, &head);
+
     cr_assert_eq(head.slot, g->head.slot);
     cr_assert_eq(head.generation, g->head.generation);
-    cr_assert_eq(rayi_offer_look(h->channel, head.slot) & RAYI_OFFER_STATE, RAYI_OFFER_TAKEN);
-    answer a = read_answer(&m.reader);
-    a.exits = head.exits;
-    drop(&m);
     return a;
 }
 

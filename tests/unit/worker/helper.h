@@ -67,6 +67,7 @@ typedef struct answer {
     bool exits;
 } answer;
 answer expect_result(host *h, const given *g);
+answer expect_any_result(host *h, rayi_wire_result *head); /* the next one, whosever it is */
 answer read_answer(rayi_reader *reader);
 void drop_answer(answer *a);
 /* Of a value that is an integer. */

@@ -12,6 +12,14 @@ static void call(host *h, given *g, const char *method, uint32_t group)
     g->head.group = (uint16_t)group;
 }
 
+static void call_crowd(host *h, given *g, uint32_t group, int64_t wanted)
+{
+    call(h, g, "counter.crowd", group);
+    g->head.num_args = 1;
+    put_int(&g->values, RAY_KIND_I32, wanted);
+    offer(h, g);
+}
+
 static void construct(host *h, uint32_t concurrency, const uint32_t *groups, uint32_t num_groups)
 {
     given g;
@@ -65,10 +73,8 @@ Test(worker_actors, runs_several_calls_at_once)
     int64_t most = 0;
 
     construct(&h, 3, groups, 2);
-    for (uint32_t i = 0; i < 12; i++) {
-        call(&h, &g[i], "counter.crowd", i % 3);
-        offer(&h, &g[i]);
-    }
+    for (uint32_t i = 0; i < 12; i++)
+        call_crowd(&h, &g[i], i % 3, 6);
     for (int i = 0; i < 12; i++) {
         mail m = expect(&h, RAYI_UP_RESULT);
         rayi_wire_result head;
@@ -89,9 +95,8 @@ Test(worker_actors, counts_calls_until_they_end)
 
     construct(&h, 1, NULL, 0);
     call(&h, &later, "counter.later", 0);
-    call(&h, &after, "counter.crowd", 0);
     offer(&h, &later);
-    offer(&h, &after);
+    call_crowd(&h, &after, 0, 1);
     expect_int(&h, &later, 77);
     expect_int(&h, &after, 1);
     finish(&h);

@@ -148,10 +148,9 @@ Test(worker_objects, hears_that_there_is_no_room)
     put_int(&g.values, RAY_KIND_I32, 'q');
     offer(&h, &g);
     r = expect_ask(&h, RAYI_ASK_CREATE);
-    usleep(20000); /* by then it has told that it waits */
-    reply(&h, &r, RAY_ERR_DISK_FULL, NULL);
-    mail m = expect(&h, RAYI_UP_BLOCKED);
+    mail m = expect(&h, RAYI_UP_BLOCKED); /* it waits: it says so after a while, unless the answer is there by then */
     drop(&m);
+    reply(&h, &r, RAY_ERR_DISK_FULL, NULL);
     m = expect(&h, RAYI_UP_RESUMED);
     drop(&m);
     a = expect_result(&h, &g);
