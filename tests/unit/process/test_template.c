@@ -281,7 +281,7 @@ TEMPLATE_TEST(it_is_stopped)
     CHECK_FAILS(copy_that(&child, "tell"), RAY_ERR_SYSTEM);
     cr_assert_not_null(strstr(rayi_error_last_public()->message, "does not answer"));
     cr_assert_geq(rayi_now_ms() - start, 900);
-    cr_assert_lt(rayi_now_ms() - start, 3000);
+    cr_assert_lt(rayi_now_ms() - start, 10000);
     wait_for_change();
     cr_assert_not(is_alive(template_pid));
 }
