@@ -274,6 +274,13 @@ Test(store, freed_room_is_reused_warm)
     rayi_store_close(store);
 }
 
+static int64_t cpu_ns(void) /* of this thread */
+{
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return used.tv_sec * INT64_C(1000000000) + used.tv_nsec;
+}
+
 Test(store, warm_alloc_and_free_are_quick)
 {
     enum { ROUNDS = 2000 };
@@ -281,10 +288,10 @@ Test(store, warm_alloc_and_free_are_quick)
     rayi_block *block = make_block(store, 64 * MIB);
     write_marks(block, 1);
     rayi_block_unref(block);
-    int64_t start = rayi_now_ns();
+    int64_t start = cpu_ns(); /* page faults are in it, and other processes are not */
     for (int i = 0; i < ROUNDS; i++)
         rayi_block_unref(make_block(store, 64 * MIB));
-    double each_us = (double)(rayi_now_ns() - start) / 1e3 / ROUNDS;
+    double each_us = (double)(cpu_ns() - start) / 1e3 / ROUNDS;
     cr_log_info("alloc and free of 64 MiB: %.2f us", each_us);
     cr_assert(SANITIZED || each_us < 50, "%.2f us", each_us);
     rayi_store_close(store);
