@@ -60,7 +60,8 @@ long heap_failures(void)
 
 long heap_left(void)
 {
-    for (int tries = 0; heap_live() != 0 && tries < 200; tries++)
+    int64_t end = check_now_ms() + (int64_t)20000 * check_slowness();
+    while (heap_live() != 0 && check_now_ms() < end)
         check_sleep_ms(5);
     return heap_live();
 }
