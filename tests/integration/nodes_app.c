@@ -2,6 +2,7 @@
  * control, which a worker never gets. */
 #include <ray/ray.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 RAY_REMOTE(int64_t, app_pid)
@@ -11,7 +12,10 @@ RAY_REMOTE(int64_t, app_pid)
 
 int main(void)
 {
-    if (ray_init(RAY_WITH(ray_config, .resources = "CPU=1", .head_wait_ms = 200)) < 0) {
+    const char *wait = getenv("APP_HEAD_WAIT_MS");
+    if (!wait)
+        return 2;
+    if (ray_init(RAY_WITH(ray_config, .resources = "CPU=1", .head_wait_ms = atoll(wait))) < 0) {
         printf("%s\n", ray_last_error()->message);
         return 3;
     }

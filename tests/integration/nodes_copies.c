@@ -21,9 +21,8 @@ static void as_on_other_hosts(void)
 
 static void join_for(const node *head, int64_t timeout_ms)
 {
-    nodes_make_key();
-    CHECK_OK(ray_init(RAY_WITH(ray_config, .role = RAY_ROLE_DRIVER, .address = node_address(head), .ns = "here",
-                               .timeout_ms = timeout_ms)));
+    nodes_join_as(RAY_WITH(ray_config, .role = RAY_ROLE_DRIVER, .address = node_address(head), .ns = "here",
+                           .timeout_ms = timeout_ms));
 }
 
 static void join_as(const node *head)
@@ -381,7 +380,7 @@ static void head_is_away(void)
     await_copies("model", 2);
     await_copies("small", 3);
     check_stop();
-    join_for(head, 700);
+    join_for(head, 3000 * check_slowness()); /* each answer, and the join, must come in that */
     nodes_await(4, RAY_NODE_ALIVE, patience());
     ray_ref *known = ray_object_lookup("model");
     CHECK_OK(ray_get(known, NULL));

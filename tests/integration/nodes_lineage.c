@@ -225,8 +225,7 @@ static void for_another_node(void)
 static void made_here(void)
 {
     node *head = node_head("CPU=0"), *first = node_worker(head, "CPU=1, x=1");
-    nodes_make_key();
-    CHECK_OK(ray_init(RAY_WITH(ray_config, .address = node_address(head), .resources = "CPU=0, x=1")));
+    nodes_join_as(RAY_WITH(ray_config, .address = node_address(head), .resources = "CPU=0, x=1"));
     node *second = node_worker(head, "CPU=1, c=1");
     nodes_await(4, RAY_NODE_ALIVE, patience());
     ray_ref *ref = ray_remote_opts(

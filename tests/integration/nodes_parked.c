@@ -159,8 +159,7 @@ static void in_processes(void)
 static void one_with_a_name(void)
 {
     node *head = node_head("CPU=0");
-    nodes_make_key();
-    CHECK_OK(ray_init(RAY_WITH(ray_config, .address = node_address(head), .resources = "CPU=1", .num_threads = 2)));
+    nodes_join_as(RAY_WITH(ray_config, .address = node_address(head), .resources = "CPU=1", .num_threads = 2));
     node *worker = node_worker(head, "CPU=1, there=1");
     nodes_await(3, RAY_NODE_ALIVE, patience());
     ray_actor *here = ray_actor_new_opts(RAY_WITH(ray_actor_options, .name = "n/here"), clerk),

@@ -17,11 +17,13 @@ static RAY_REMOTE(int64_t, app_pid)
 static pid_t start_app(const char *role, const char *address, int *out)
 {
     posix_spawn_file_actions_t actions;
-    char name[] = "app", *arguments[] = {name, NULL};
+    char name[] = "app", *arguments[] = {name, NULL}, wait[16];
     int ends[2];
     pid_t pid;
     CHECK(pipe(ends) == 0);
     CHECK(setenv("RAY_ROLE", role, 1) == 0 && setenv("RAY_ADDRESS", address, 1) == 0);
+    snprintf(wait, sizeof wait, "%d", 5000 * check_slowness()); /* its join may take so long, too */
+    CHECK(setenv("APP_HEAD_WAIT_MS", wait, 1) == 0);
     CHECK(posix_spawn_file_actions_init(&actions) == 0);
     CHECK(posix_spawn_file_actions_addclose(&actions, ends[0]) == 0);
     CHECK(posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO) == 0);
@@ -31,6 +33,7 @@ static pid_t start_app(const char *role, const char *address, int *out)
     posix_spawn_file_actions_destroy(&actions);
     unsetenv("RAY_ROLE");
     unsetenv("RAY_ADDRESS");
+    unsetenv("APP_HEAD_WAIT_MS");
     close(ends[1]);
     *out = ends[0];
     return pid;
@@ -38,7 +41,7 @@ static pid_t start_app(const char *role, const char *address, int *out)
 
 static void await_app(pid_t pid, int out, int status, const char *words)
 {
-    char text[1000];
+    char text[8000];
     size_t size = 0;
     int got = 0;
     for (ssize_t n; (n = read(out, text + size, sizeof text - 1 - size)) > 0;)

@@ -18,7 +18,10 @@ node *node_worker(const node *head, const char *resources);         /* tasks in 
 /* A driver that submits so many tasks of that function, with their number from 0, and waits for its end. */
 node *node_driver(const node *head, const char *function, unsigned count);
 void nodes_join(const node *head); /* this process is a driver now */
-void nodes_make_key(void);         /* RAY_CLUSTER_KEY, unless it is set; the others do it, too */
+/* It is what that says. As with all nodes here, the join may take so long that a warning is logged. With a timeout_ms
+ * the join is tried again until it succeeds, as that is meant for what is asked later. */
+void nodes_join_as(const ray_config *config);
+void nodes_make_key(void); /* RAY_CLUSTER_KEY, unless it is set; the others do it, too */
 
 void nodes_may_keep(void); /* those that are started from now on: as CHECK_KEEPS */
 
