@@ -84,11 +84,11 @@ cat >"$4/bin/python" <<'PROGRAM'
 echo "python $*" >>"$dir/calls"
 case "$*" in
 *--address-file*)
+    trap 'echo "python node ended" >>"$dir/calls"; exit 0' TERM # before anybody knows that it is there
     while [ $# -gt 1 ]; do
         [ "$1" = --address-file ] && echo 127.0.0.1:7777 >"$2"
         shift
     done
-    trap 'echo "python node ended" >>"$dir/calls"; exit 0' TERM
     while :; do sleep 0.02; done
     ;;
 *wordcount.py*) exit ${PYTHON_STATUS-0} ;;

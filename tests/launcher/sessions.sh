@@ -27,6 +27,16 @@ play()
     : >"$dir/player"
 }
 
+# follows TEXT: waits until it was followed.
+follows()
+{
+    for _ in $(seq 300); do
+        grep -q -F -e "$1" "$dir/followed" && return
+        sleep 0.1
+    done
+    fail "not followed: $1 (but: $(cat "$dir/followed"))"
+}
+
 run 0 list sessions
 has out "There are none."
 run 0 stop
@@ -79,11 +89,12 @@ has err "$dir/nowhere/logs: No such file"
 # It follows what is added, renamed and new, until the session has gone.
 "$raylaunch" logs head --follow >"$dir/followed" &
 follower=$!
+follows "head was here"
 echo "more" >>"$head_session/logs/worker-1.out"
-sleep 0.5
+follows "more"
 mv "$head_session/logs/worker-1.out" "$head_session/logs/worker-1.out.1"
 echo "again" >"$head_session/logs/worker-1.out"
-sleep 0.5
+follows "again"
 
 run 1 stop --session "$dir"
 has err "no head or worker that lives has the session $dir"
