@@ -144,8 +144,12 @@ static void kills_at_random(void)
     int64_t due = check_now_ms() + rand_r(&seed) % 100, end = check_now_ms() + 2 * patience();
     for (int64_t count = 0; count < COUNT;) {
         CHECK(check_now_ms() < end);
-        count += take_one(set, ended, 20);
-        if (check_now_ms() < due || count == COUNT)
+        if (take_one(set, ended, 20)) {
+            count++;
+            end = check_now_ms() + 2 * patience();
+        }
+        bool is_late = kills < 3 && count >= COUNT * (int64_t)(kills + 1) / 5; /* starts took long */
+        if ((check_now_ms() < due && !is_late) || count == COUNT)
             continue;
         int which = rand_r(&seed) % WORKERS;
         node_kill(workers[which]);
@@ -178,7 +182,7 @@ static void stopped_for_3_s(void)
     int64_t begun = check_now_ms();
     node_pause(worker);
     atomic_store(&page()->gate, 1);
-    nodes_await(1, RAY_NODE_SUSPECT, 3000);
+    nodes_await(1, RAY_NODE_SUSPECT, patience());
     for (int i = 0; i < 20; i++) /* the others go on */
         CHECK_REF_INT(ray_remote(own_pid), node_pid(head));
     CHECK_CODE(ray_get_timeout(there, 0, NULL), RAY_ERR_TIMEOUT);
@@ -188,6 +192,7 @@ static void stopped_for_3_s(void)
     nodes_await(3, RAY_NODE_ALIVE, patience());
     CHECK_INT(page()->started, 1);
     CHECK_REF_INT(ray_remote_opts(RAY_WITH(ray_task_options, .resources = "there=1"), own_pid), node_pid(worker));
+    nodes_allow_log("head.unreachable", ""); /* a stop of 4 s, on a slow machine, costs the link */
     check_stop();
     nodes_stop();
 }
@@ -203,6 +208,14 @@ static RAY_REMOTE(int64_t, say_where, (int64_t, nth))
     return getpid();
 }
 
+/* Its death is due 10 s after its last word: that is now. */
+static void hear_from(const node *n)
+{
+    char query[80];
+    snprintf(query, sizeof query, "objects?node_id=%s", node_id(n));
+    await_state(query, node_id(n));
+}
+
 static void stopped_for_12_s(void)
 {
     node *head = node_head("CPU=1"), *worker = node_worker(head, "CPU=2, there=2");
@@ -214,13 +227,14 @@ static void stopped_for_12_s(void)
     ray_ref *hard = ray_remote_opts(RAY_WITH(ray_task_options, .resources = "there=1", .max_retries = RAY_NO_RETRIES),
                                     say_where, 1);
     CHECK_AWAIT(page()->started, 2);
+    hear_from(worker);
     int64_t begun = check_now_ms();
     node_pause(worker);
     atomic_store(&page()->gate, 1);
-    CHECK_CODE(ray_get_timeout(hard, patience(), NULL), RAY_ERR_NODE_DIED);
+    CHECK_CODE(ray_get_timeout(hard, 2 * patience(), NULL), RAY_ERR_NODE_DIED);
     CHECK_HAS(ray_last_error()->message, first_id);
     CHECK(check_now_ms() - begun >= 9000);
-    CHECK(check_now_ms() - begun < 12000 * check_slowness());
+    CHECK(check_now_ms() - begun < 25000 * check_slowness()); /* 10 s in which the head was awake, in no long steps */
     ray_release(hard);
     CHECK_REF_INT(soft, node_pid(head));
     nodes_await(1, RAY_NODE_DEAD, patience());
@@ -240,14 +254,26 @@ static void stopped_for_12_s(void)
 
 /* ---- without a head ---- */
 
+/* What the last error says: "(tried for 9 s)". */
+static int64_t tried_for_ms(void)
+{
+    long long span = 0;
+    char unit[4] = "";
+    const char *at = strstr(ray_last_error()->message, "(tried for ");
+    CHECK(at && sscanf(at, "(tried for %lld %3[a-z])", &span, unit) == 2);
+    CHECK(strcmp(unit, "ms") == 0 || strcmp(unit, "s") == 0);
+    return unit[0] == 's' ? span * 1000 : span;
+}
+
 static void killed_head(void)
 {
+    const int64_t wait_ms = 6000 * check_slowness(); /* of the worker: what it is to do without a head ends before */
     node *head = node_head("CPU=0");
     node *worker = node_start(&(ray_config){
-        .role = RAY_ROLE_WORKER, .address = node_address(head), .resources = "CPU=1", .head_wait_ms = 2500});
+        .role = RAY_ROLE_WORKER, .address = node_address(head), .resources = "CPU=1", .head_wait_ms = wait_ms});
     char address[128];
     snprintf(address, sizeof address, "%s", node_address(head));
-    CHECK_OK(ray_init(RAY_WITH(ray_config, .role = RAY_ROLE_DRIVER, .address = address, .head_wait_ms = 4000)));
+    nodes_join_as(RAY_WITH(ray_config, .role = RAY_ROLE_DRIVER, .address = address, .head_wait_ms = wait_ms * 3 / 2));
     CHECK_REF_INT(ray_remote(own_pid), node_pid(worker));
     ray_ref *waits = ray_remote_opts(RAY_WITH(ray_task_options, .resources = "nobody_has_it=1"), own_pid);
     node_kill(head);
@@ -263,7 +289,7 @@ static void killed_head(void)
     check_expect_log("head.unreachable", "refused", patience());
     check_expect_log("cluster.left", address, patience());
     CHECK_CODE(ray_serve(), RAY_ERR_HEAD_UNREACHABLE);
-    CHECK_HAS(ray_last_error()->message, "tried for 4 s");
+    CHECK_INT(tried_for_ms() >= wait_ms * 3 / 2 && tried_for_ms() < wait_ms * 3 / 2 + patience(), true);
     CHECK_REF(waits, RAY_ERR_HEAD_UNREACHABLE);
     ray_ref *late = ray_remote(own_pid);
     CHECK_CODE(ray_get_timeout(late, patience(), NULL), RAY_ERR_HEAD_UNREACHABLE);
@@ -271,7 +297,8 @@ static void killed_head(void)
     ray_release(late);
     CHECK(!ray_cluster_get());
     CHECK_INT(ray_last_error()->code, RAY_ERR_HEAD_UNREACHABLE);
-    check_expect_log("head.unreachable", "refused", 0); /* it was said more than once */
+    check_expect_log("head.unreachable", "refused", 0);   /* it was said more than once */
+    check_allow_log("task.unplaceable", "nobody_has_it"); /* said after 10 s, if it came to that */
     check_stop();
     nodes_stop();
 }
@@ -343,7 +370,7 @@ static void try_to_join(const char *address, int64_t timeout_ms, int code, const
     CHECK_CODE(ray_init(RAY_WITH(ray_config, .role = RAY_ROLE_DRIVER, .address = address, .timeout_ms = timeout_ms)),
                code);
     CHECK_HAS(ray_last_error()->message, words);
-    CHECK(check_now_ms() - begun < timeout_ms + 2000 * check_slowness());
+    CHECK(check_now_ms() - begun < timeout_ms + patience());
     CHECK(!ray_is_initialized());
 }
 
@@ -357,7 +384,7 @@ static void wrong_key(void)
     nodes_make_key();
     int64_t begun = check_now_ms();
     try_to_join(node_address(head), 20000, RAY_ERR_AUTH, "key");
-    CHECK(check_now_ms() - begun < 2000 * check_slowness());
+    CHECK(check_now_ms() - begun < 15000); /* well before the timeout */
     CHECK(setenv("RAY_CLUSTER_KEY", "ray-cluster-key-1:short", 1) == 0);
     try_to_join(node_address(head), 20000, RAY_ERR_ARGUMENT, "$RAY_CLUSTER_KEY");
     CHECK(setenv("RAY_CLUSTER_KEY", right, 1) == 0);
@@ -398,9 +425,11 @@ static void addresses_without_a_head(void)
     int fd = listen_at(1, address);
     close(fd); /* nobody listens there any more */
     snprintf(here, sizeof here, "cannot reach head at %s", address);
-    try_to_join(address, 700, RAY_ERR_HEAD_UNREACHABLE, here);
+    try_to_join(address, 2000 * check_slowness(), RAY_ERR_HEAD_UNREACHABLE, here);
     CHECK_HAS(ray_last_error()->message, "refused");
+    check_allow_log("head.unreachable", here); /* said after 1 s */
     try_to_join("no-such-host.invalid:7001", 3000, RAY_ERR_HEAD_UNREACHABLE, "no-such-host.invalid:7001");
+    check_allow_log("head.unreachable", "no-such-host.invalid:7001");
     fd = listen_at(16, address); /* takes connections, and is silent */
     try_to_join(address, 700, RAY_ERR_HEAD_UNREACHABLE, address);
     close(fd);
@@ -450,6 +479,8 @@ static void without_a_key(void)
     try_to_join(node_address(head), 20000, RAY_ERR_AUTH, "it runs without a cluster key, and there is one here");
     unsetenv("RAY_CLUSTER_KEY");
     CHECK_OK(ray_init(RAY_WITH(ray_config, .role = RAY_ROLE_DRIVER, .address = node_address(head))));
+    check_allow_log("head.unreachable", "it has not answered yet"); /* by a slow machine */
+    check_allow_log("head.unreachable", "it does not answer");
     CHECK_REF_INT(ray_remote(own_pid), node_pid(worker));
     check_stop();
     nodes_stop();
