@@ -101,3 +101,12 @@ size_t count_in(const char *query, const char *part)
     ray_view_release(&view);
     return count;
 }
+
+void await_count(const char *query, const char *part, size_t count)
+{
+    int64_t end = check_now_ms() + (int64_t)20000 * check_slowness();
+    size_t is;
+    while ((is = count_in(query, part)) != count && check_now_ms() < end)
+        check_sleep_ms(20);
+    CHECK_INT(is, count);
+}

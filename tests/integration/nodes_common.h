@@ -34,5 +34,7 @@ void submit_counted(ray_waitset *set, int64_t first, int64_t count);
 bool state_has(const char *query, const char *part);
 void await_state(const char *query, const char *part);
 size_t count_in(const char *query, const char *part); /* how often it is there */
+/* Waits until it is there so often: nodes that answer late are left out. */
+void await_count(const char *query, const char *part, size_t count);
 
 #endif
