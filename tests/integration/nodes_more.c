@@ -613,7 +613,12 @@ static RAY_REMOTE(int64_t, take_turn)
 static RAY_REMOTE(ray_ref *, keep_busy, (int64_t, priority))
 {
     ray_ref *ahead = ray_remote_opts(RAY_WITH(ray_task_options, .priority = 20, .resources = "w=1"), twice, 1);
-    check_sleep_ms(50);
+    ray_ref *next = ray_remote_opts(
+        RAY_WITH(ray_task_options, .resources = "CPU=0", .node_id = ray_context_get()->node_id, .own_thread = true),
+        own_pid);
+    while (ray_get_timeout(next, 0, NULL) == RAY_ERR_TIMEOUT) /* without giving its CPU back meanwhile */
+        check_sleep_ms(1);
+    ray_release(next);
     atomic_fetch_add(&page()->started, 1);
     CHECK_AWAIT(page()->gate, 1);
     ray_ref *ref =
@@ -629,6 +634,15 @@ static RAY_REMOTE(int64_t, wait_for, (ray_ref *, ref))
     atomic_fetch_add(&page()->stopped, 1);
     CHECK_OK(ray_get(ref, &turn));
     return turn;
+}
+
+/* Comes back when what was said to that node before has arrived: it is said in order. */
+static void pass_by(const node *n)
+{
+    CHECK_REF_INT(
+        ray_remote_opts(RAY_WITH(ray_task_options, .resources = "CPU=0", .node_id = node_id(n), .own_thread = true),
+                        own_pid),
+        node_pid(n));
 }
 
 /* A task that is there already, of less priority than another one, comes first if one of more priority waits for it
@@ -651,7 +665,8 @@ static void awaited_from_elsewhere(void)
         CHECK_AWAIT(page()->started, 1 + 2 * awaited);
         ray_ref *low = ray_remote_opts(RAY_WITH(ray_task_options, .priority = 1, .resources = "w=1"), take_turn),
                 *high = NULL;
-        check_sleep_ms(100); /* it is there */
+        check_sleep_ms(100);
+        pass_by(worker); /* it is there */
         atomic_store(&page()->gate, 1);
         CHECK_AWAIT(page()->started, 2 + 2 * awaited);
         if (awaited) {
@@ -659,7 +674,8 @@ static void awaited_from_elsewhere(void)
                 RAY_WITH(ray_task_options, .priority = 10, .node_id = ray_context_get()->node_id, .own_thread = true),
                 wait_for, low);
             CHECK_AWAIT(page()->stopped, 1);
-            check_sleep_ms(100);
+            check_sleep_ms(2000 * check_slowness()); /* nothing tells that it waits now */
+            pass_by(worker);
         }
         atomic_store(&page()->gate, 2);
         ray_ref *other = NULL;
@@ -725,6 +741,7 @@ static void late_results(void)
     atomic_store(&page()->gate, 1);
     node_resume(worker);
     nodes_allow_log("node.fenced", "");
+    nodes_allow_log("head.unreachable", "");
     CHECK_AWAIT(page()->stopped, 4);
     CHECK_REF_INT(ref, 1);
     CHECK_INT(page()->runs[0], 2);
