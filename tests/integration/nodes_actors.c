@@ -301,7 +301,7 @@ static void detached(void)
     ray_actor_release(actor);
     for (int64_t end = check_now_ms() + 30000; (actor = ray_actor_get("all/stays")); ray_actor_release(actor))
         CHECK(check_now_ms() < end);
-    node_await_end(worker, 0, "", 30000);
+    node_await_end(worker, 0, "", (int64_t)30000 * check_slowness());
     check_stop();
     nodes_stop();
 }

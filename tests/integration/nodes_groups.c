@@ -570,7 +570,7 @@ static void drained_node(void)
     ray_actor_release(actor);
     CHECK_OK(ray_placement_group_remove(group));
     ray_placement_group_release(group);
-    node_await_end(worker, 0, "", 30000);
+    node_await_end(worker, 0, "", 2 * patience());
     node *other = node_worker(head, "CPU=2");
     await_int(outside, node_pid(other));
     await_int(ray_remote_opts(RAY_WITH(ray_task_options, .group = late), own_pid), node_pid(other));
