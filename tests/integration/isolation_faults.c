@@ -148,7 +148,7 @@ static void retry(const ray_task_options *options, int64_t times, int want_code,
 {
     atomic_store(&shared()->runs, 0);
     ray_ref *ref = ray_remote_opts(options, crash_times, times);
-    CHECK_CODE(ray_get_timeout(ref, 30000, NULL), want_code);
+    CHECK_CODE(ray_get_timeout(ref, 30000 * check_slowness(), NULL), want_code);
     CHECK_INT(atomic_load(&shared()->runs), want_runs);
     ray_release(ref);
 }
@@ -214,21 +214,30 @@ static void those_in_the_queue_behind_it(void)
 /* ---- a killer at work ---- */
 
 static atomic_bool killer_ends;
+static atomic_int kills;
 
+/* Three kills at most while nothing gets done: else, where a start takes long, no process would ever be ready. */
 static void *kill_at_random(void *arg)
 {
     unsigned seed = 4711;
-    int64_t *kills = arg;
+    int num_done = 0, in_vain = 0;
     while (!atomic_load(&killer_ends)) {
         int64_t pids[64];
         check_sleep_ms(2 + rand_r(&seed) % 20);
-        size_t count = check_children(pids, 64);
+        int done = atomic_load(&shared()->ended);
+        if (done != num_done)
+            in_vain = 0;
+        num_done = done;
+        size_t count = in_vain < 3 ? check_children(pids, 64) : 0;
         if (count > 0 && count <= 64) {
             int64_t pid = pids[(size_t)rand_r(&seed) % count];
-            *kills += !check_is_gone(pid) && kill((pid_t)pid, SIGKILL) == 0; /* a zombie's number is nobody else's */
+            if (check_is_gone(pid) || kill((pid_t)pid, SIGKILL) != 0) /* a zombie's number is nobody else's */
+                continue;
+            in_vain++;
+            atomic_fetch_add(&kills, 1);
         }
     }
-    return NULL;
+    return arg;
 }
 
 static RAY_REMOTE(int64_t, note_run, (int64_t, i))
@@ -238,16 +247,17 @@ static RAY_REMOTE(int64_t, note_run, (int64_t, i))
     while (check_now_ms() < end)
         continue;
     atomic_fetch_add(&shared()->done[i], 1);
+    atomic_fetch_add(&shared()->ended, 1);
     return i;
 }
 
 static void kill_while_tasks_run(bool repeat)
 {
     pthread_t killer;
-    int64_t kills = 0, num_ok = 0, num_crashed = 0;
+    int64_t num_ok = 0, num_crashed = 0;
     ray_waitset *set = ray_waitset_new();
     CHECK(set);
-    CHECK(pthread_create(&killer, NULL, kill_at_random, &kills) == 0);
+    CHECK(pthread_create(&killer, NULL, kill_at_random, NULL) == 0);
     for (intptr_t i = 0; i < TASKS; i++) {
         ray_ref *ref = ray_remote_opts(repeat ? RAY_WITH(ray_task_options, .max_retries = -1) : &once, note_run, i);
         CHECK_OK(ray_waitset_add(set, ref, (void *)i));
@@ -275,13 +285,16 @@ static void kill_while_tasks_run(bool repeat)
             CHECK(atomic_load(&shared()->begun[i]) <= 1);
         ray_release(ref);
     }
+    for (int64_t end = check_now_ms() + 30000 * check_slowness(); atomic_load(&kills) == 0;) { /* it had no turn yet */
+        CHECK(check_now_ms() < end);
+        CHECK_REF_INT(ray_remote_opts(RAY_WITH(ray_task_options, .max_retries = -1), twice, 1), 2);
+    }
     atomic_store(&killer_ends, true);
     CHECK(pthread_join(killer, NULL) == 0);
     CHECK(!ray_waitset_next(set, 0, NULL) && ray_last_error()->code == RAY_ERR_NOT_FOUND);
     ray_waitset_free(set);
-    fprintf(stderr, "%d tasks, %lld kills: %lld done, %lld crashed\n", TASKS, (long long)kills, (long long)num_ok,
+    fprintf(stderr, "%d tasks, %d kills: %lld done, %lld crashed\n", TASKS, atomic_load(&kills), (long long)num_ok,
             (long long)num_crashed);
-    CHECK(kills > 0);
 }
 
 static void killed_at_random_and_repeated(void)
@@ -300,13 +313,9 @@ static void killed_at_random_and_not_repeated(void)
 
 /* ---- cancel ---- */
 
-static void wait_until_gone(int64_t ms)
-{
-    check_await_gone(atomic_load(&shared()->pid), ms * check_slowness());
-}
-
 static void forced_cancel(void)
 {
+    int64_t fastest = INT64_MAX;
     check_start_workers(2);
     for (int i = 1; i <= 5; i++) {
         ray_ref *ref = ray_remote(spin);
@@ -314,10 +323,13 @@ static void forced_cancel(void)
         int64_t begin = check_now_ms();
         CHECK_OK(ray_cancel(ref, RAY_CANCEL_FORCE));
         CHECK_REF(ref, RAY_ERR_CANCELLED);
-        CHECK(check_now_ms() - begin < 300 * check_slowness());
-        wait_until_gone(300);
+        check_await_gone(atomic_load(&shared()->pid), 30000 * check_slowness());
+        int64_t took = check_now_ms() - begin;
+        fastest = took < fastest ? took : fastest;
         CHECK_REF_INT(ray_remote(twice, i), 2 * i);
     }
+    /* It waits for nothing; a busy machine may hold some of them up. */
+    CHECK(fastest < 300 * check_slowness());
     CHECK_INT(atomic_load(&shared()->started), 5); /* never retried */
     ray_ref *done = ray_remote(twice, 1);
     CHECK_OK(ray_get(done, NULL));
@@ -430,11 +442,26 @@ static void cancel_of_a_parent_that_waits(void)
 
 /* ---- deadlines ---- */
 
+/* It is asked to end, and what it returns counts. On a busy machine it may not even have begun by its deadline: then it
+ * gets more time. */
+static void run_past_a_deadline(void)
+{
+    int64_t y = 0, ms = 100;
+    int r = RAY_ERR_DEADLINE;
+    for (; r == RAY_ERR_DEADLINE && atomic_load(&shared()->started) == 0 && ms < 20000; ms *= 2) {
+        ray_ref *ref = ray_remote_opts(RAY_WITH(ray_task_options, .deadline_ms = ms), until_told_to_stop);
+        r = ray_get_timeout(ref, ms + 30000 * check_slowness(), &y);
+        ray_release(ref);
+    }
+    CHECK_OK(r);
+    CHECK_INT(y, 1);
+}
+
 static void deadlines(void)
 {
     check_start_workers(1);
-    ray_ref *ref = ray_remote_opts(RAY_WITH(ray_task_options, .deadline_ms = 100), until_told_to_stop);
-    CHECK_REF_INT(ref, 1); /* it is asked to end, and what it returns counts */
+    CHECK_REF_INT(ray_remote(twice, 1), 2); /* there is a process now */
+    run_past_a_deadline();
     CHECK_INT(atomic_load(&shared()->ended), 1);
     ray_ref *first = ray_remote(pass_gate, 1);
     CHECK_AWAIT(shared()->started, 2);
@@ -466,28 +493,31 @@ static void stopped_and_cancelled(void)
     for (int i = 0; i < 200; i++)
         CHECK_REF_INT(ray_remote(twice, i), 2 * i); /* others go on */
     CHECK_OK(ray_cancel(ref, 0));
-    CHECK_CODE(ray_get_timeout(ref, 5000, NULL), RAY_ERR_CANCELLED);
+    CHECK_CODE(ray_get_timeout(ref, 30000 * check_slowness(), NULL), RAY_ERR_CANCELLED);
     ray_release(ref);
-    check_await_gone(pid, 1000);
+    check_await_gone(pid, 30000 * check_slowness());
     ref = ray_remote(until_told_to_stop);
     pid = stop_the_worker(2);
     CHECK_OK(ray_cancel(ref, RAY_CANCEL_FORCE));
-    CHECK_CODE(ray_get_timeout(ref, 5000, NULL), RAY_ERR_CANCELLED);
+    CHECK_CODE(ray_get_timeout(ref, 30000 * check_slowness(), NULL), RAY_ERR_CANCELLED);
     ray_release(ref);
-    check_await_gone(pid, 1000);
+    check_await_gone(pid, 30000 * check_slowness());
     check_stop();
 }
 
 static void stopped_until_its_deadline(void)
 {
     check_start_workers(2);
-    ray_ref *ref = ray_remote_opts(RAY_WITH(ray_task_options, .deadline_ms = 500), until_told_to_stop);
+    CHECK_REF_INT(ray_remote(twice, 1), 2); /* there is a process now */
+    /* Time enough for the task to begin, and for its process to be stopped, on a busy machine, too. */
+    int64_t deadline_ms = 3000 * check_slowness();
+    ray_ref *ref = ray_remote_opts(RAY_WITH(ray_task_options, .deadline_ms = deadline_ms), until_told_to_stop);
     int64_t pid = stop_the_worker(1);
     for (int i = 0; i < 200; i++)
         CHECK_REF_INT(ray_remote(twice, i), 2 * i);
-    CHECK_CODE(ray_get_timeout(ref, 8000, NULL), RAY_ERR_DEADLINE);
+    CHECK_CODE(ray_get_timeout(ref, deadline_ms + 20000 * check_slowness(), NULL), RAY_ERR_DEADLINE);
     ray_release(ref);
-    check_await_gone(pid, 1000);
+    check_await_gone(pid, 30000 * check_slowness());
     CHECK_INT(atomic_load(&shared()->started), 1);
     check_stop();
 }
