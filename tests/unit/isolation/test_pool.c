@@ -238,6 +238,29 @@ Test(pool, gives_an_actor_a_process_of_its_own)
     stop();
 }
 
+/* At once, not at the next turn of the timer. The task has resources of its own, for one that has a slot may have to
+ * make way where this thread is kept waiting. */
+Test(pool, gives_an_actor_that_waits_the_process_of_a_task_that_ends)
+{
+    static const ray_task_options granted = {
+        .size = sizeof granted, .resources = "thing=1", .max_retries = RAY_NO_RETRIES};
+    start(1);
+    rayi_guest *guest = ready(0);
+    ray_ref *task = ray_remote_opts(&granted, twice, 2);
+    played_settle();
+    expect_order(guest, &task, 1);
+    ray_actor *actor = ray_actor_new(cell, 1);
+    played_settle();
+    cr_assert_null(guest->actor);
+    finish(guest, nth_offer(guest, 0), 4);
+    cr_assert_eq(guest->actor, actor);
+    cr_assert_eq(guest->offers[nth_offer(guest, 0)].work, RAYI_WORK_CONSTRUCT);
+    expect_int(task, 4);
+    finish(guest, nth_offer(guest, 0), 0);
+    ray_actor_release(actor);
+    stop();
+}
+
 Test(pool, lets_a_process_go_after_so_many_calls)
 {
     ray_ref *refs[3];
