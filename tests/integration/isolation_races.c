@@ -9,6 +9,15 @@
 
 enum { TIME_MS = 2000, CALLERS = 3, BURST = 40 };
 
+typedef struct common {
+    atomic_int started, gate;
+} common;
+
+static common *shared(void)
+{
+    return check_shared();
+}
+
 static const ray_task_options once = {.size = sizeof once, .max_retries = RAY_NO_RETRIES};
 
 static RAY_REMOTE(int64_t, twice, (int64_t, x))
@@ -35,6 +44,7 @@ static RAY_METHOD(cell, int64_t, add, (int64_t, n))
 }
 
 static int64_t end_ms;
+static atomic_bool over;
 static ray_actor *_Atomic actor;
 static atomic_long num_calls, num_kills;
 
@@ -42,7 +52,7 @@ static void *call_and_get(void *arg)
 {
     ray_ref *refs[BURST];
     (void)arg;
-    while (check_now_ms() < end_ms) {
+    while (!atomic_load(&over)) {
         for (int i = 0; i < BURST; i++)
             refs[i] = ray_call(atomic_load(&actor), cell_add, 1);
         for (int i = 0; i < BURST; i++) {
@@ -64,14 +74,14 @@ static void calls_meet_kills(void)
     actor = ray_actor_new_opts(RAY_WITH(ray_actor_options, .max_restarts = -1), cell, 1);
     for (int i = 0; i < CALLERS; i++)
         CHECK(pthread_create(&callers[i], NULL, call_and_get, NULL) == 0);
-    while (check_now_ms() < end_ms) {
+    while (check_now_ms() < end_ms || atomic_load(&num_kills) <= 20) { /* few a second where the machine is busy */
         CHECK_OK(ray_kill(actor, true));
         atomic_fetch_add(&num_kills, 1);
         check_sleep_ms(atomic_load(&num_kills) % 3);
     }
+    atomic_store(&over, true);
     for (int i = 0; i < CALLERS; i++)
         pthread_join(callers[i], NULL);
-    CHECK(atomic_load(&num_kills) > 20);
     ray_actor_release(actor);
     check_stop();
 }
@@ -195,6 +205,8 @@ static RAY_METHOD(cell, int64_t, leave)
 }
 static RAY_METHOD(cell, int64_t, die_later, (int64_t, ms))
 {
+    atomic_store(&shared()->started, 1);
+    CHECK_AWAIT(shared()->gate, 1);
     check_sleep_ms(ms);
     return cell_die(self);
 }
@@ -206,7 +218,9 @@ static void calls_die_after_the_actor_has_left(void)
     ray_actor *doomed = ray_actor_new_opts(RAY_WITH(ray_actor_options, .max_concurrency = 2), cell, 1);
     CHECK_REF_OK(ray_actor_ready(doomed));
     ray_ref *dies = ray_call(doomed, cell_die_later, 200);
+    CHECK_AWAIT(shared()->started, 1);
     CHECK_REF_INT(ray_call(doomed, cell_leave), 1);
+    atomic_store(&shared()->gate, 1);
     CHECK_CODE(ray_get_timeout(dies, 20000 * check_slowness(), NULL), RAY_ERR_ACTOR_DIED);
     ray_release(dies), ray_actor_release(doomed);
     check_stop();
