@@ -12,6 +12,8 @@ static RAY_REMOTE(int64_t, twice, (int64_t, x))
     return 2 * x;
 }
 
+static atomic_int boxes_gone;
+
 typedef struct box {
     int64_t n;
 } box;
@@ -22,6 +24,11 @@ static RAY_ACTOR(box)
 static RAY_METHOD(box, int64_t, value)
 {
     return self->n;
+}
+static RAY_METHOD(box, void, fini)
+{
+    (void)self;
+    atomic_fetch_add(&boxes_gone, 1);
 }
 
 static void before_init(void)
@@ -277,7 +284,8 @@ static void call_of_a_released_actor(void)
     ray_actor *actor = ray_actor_new(box);
     CHECK_REF_OK(ray_actor_ready(actor));
     ray_actor_release(actor);
-    check_sleep_ms(50);
+    CHECK_AWAIT(boxes_gone, 1);
+    check_sleep_ms(50); /* and then the rest of it */
     ray_ref *ref = ray_call(actor, box_value);
     CHECK(ray_get(ref, NULL) != 0);
     ray_release(ref);

@@ -430,8 +430,10 @@ static void descriptors_closed(void)
     check_start_workers(2);
     for (int i = 0; i < 3 * NUM_WAYS; i++) {
         closing way = i % NUM_WAYS;
-        int r = outcome_of(ray_remote_opts(&once, close_descriptors, way)),
+        ray_ref *ref = ray_remote_opts(&once, close_descriptors, way);
+        int r = ray_get_timeout(ref, 30000 * check_slowness(), NULL), /* a process may have to be started first */
             pid = atomic_load((atomic_int *)check_shared());
+        ray_release(ref);
         CHECK(r == 0 || (r == RAY_ERR_WORKER_CRASHED && way != CLOSES_THE_SOCKET));
         ray_ref *made = ray_remote(make, PIECE, i);
         CHECK(truth_of(ray_remote(is_made, made, PIECE, i)));
