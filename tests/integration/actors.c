@@ -39,12 +39,14 @@ static RAY_METHOD(counter, ray_actor *, me)
     (void)self;
     return ray_actor_self();
 }
-static RAY_METHOD(counter, void, crowd)
+/* Notes how many of it run at once. Waits until so many do, and then a little, so that one too many would be seen. */
+static RAY_METHOD(counter, void, crowd, (int64_t, want))
 {
     (void)self;
     int now = atomic_fetch_add(&running, 1) + 1, seen = atomic_load(&most);
     while (now > seen && !atomic_compare_exchange_weak(&most, &seen, now))
         continue;
+    CHECK_AWAIT(most, (int)want);
     check_sleep_ms(20);
     atomic_fetch_sub(&running, 1);
 }
@@ -179,7 +181,7 @@ static void max_concurrency(void)
         ray_ref *refs[12];
         ray_actor *actor = ray_actor_new_opts(RAY_WITH(ray_actor_options, .max_concurrency = at_once), counter, 0);
         for (int i = 0; i < 12; i++)
-            refs[i] = ray_call(actor, counter_crowd);
+            refs[i] = ray_call(actor, counter_crowd, at_once);
         for (int i = 0; i < 12; i++)
             CHECK_REF_OK(refs[i]);
         CHECK_INT(atomic_load(&most), at_once);
