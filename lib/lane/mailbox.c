@@ -4,7 +4,9 @@
  * whoever finds it IDLE has to schedule a runner. Runners, one for each call that may be under way, take the whole
  * stack (exchange, acquire), turn it round and append it to the queue `first`…`last`, all under the lock, which
  * submitters on this path never take. The inbox becomes IDLE again only by a compare-and-swap from empty, under the
- * lock, when a runner finds nothing to do; so a call is either seen by that runner or schedules one.
+ * lock: when a runner finds nothing to do, and when one takes the last call while more runners are allowed, since it
+ * will not look before that call has ended. So a call is either seen by a runner or schedules one; a runner that finds
+ * an inbox IDLE by another's doing has nothing to do either.
  *
  * Order. Calls of one caller keep the order of submission. A call whose arguments are not done is held in its caller's
  * list, and so is every later call of that caller while that list is not empty; when arguments resolve, the head of
@@ -252,6 +254,16 @@ static bool full(const rayi_mailbox *mailbox)
     return mailbox->num_running >= mailbox->allowed;
 }
 
+/* Whoever pushes the next call schedules a runner. False: there are calls; the lock is held. */
+static bool let_idle(rayi_mailbox *mailbox)
+{
+    uintptr_t none = 0;
+
+    return atomic_compare_exchange_strong_explicit(&mailbox->inbox, &none, RAYI_IDLE, memory_order_acq_rel,
+                                                   memory_order_relaxed) ||
+           none == RAYI_IDLE;
+}
+
 rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox, uint32_t *epoch)
 {
     rayi_record *runner = NULL, *stale = NULL;
@@ -268,8 +280,8 @@ rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox, uint32_
         call->head.next = mailbox->running ? &mailbox->running->head : NULL;
         mailbox->running = call;
         mailbox->num_running++;
-        if (mailbox->runners < mailbox->allowed && !full(mailbox) &&
-            (mailbox->first || atomic_load_explicit(&mailbox->inbox, memory_order_relaxed) > RAYI_IDLE))
+        /* One more, now or as soon as a call comes: this runner will not look before this call has ended. */
+        if (mailbox->runners < mailbox->allowed && !full(mailbox) && (mailbox->first || !let_idle(mailbox)))
             runner = new_runner(thread, mailbox);
     }
     pthread_mutex_unlock(&mailbox->lock);
@@ -444,16 +456,13 @@ bool rayi_mailbox_empty(rayi_mailbox *mailbox)
 
 bool rayi_mailbox_rest(rayi_mailbox *mailbox, const rayi_record *runner)
 {
-    uintptr_t none = 0;
     bool rests;
 
     pthread_mutex_lock(&mailbox->lock);
     rests = !mailbox->poked && (!mailbox->first || full(mailbox));
     mailbox->poked = false;
     if (rests && !mailbox->first)
-        rests = atomic_compare_exchange_strong_explicit(&mailbox->inbox, &none, RAYI_IDLE, memory_order_acq_rel,
-                                                        memory_order_relaxed) ||
-                none == RAYI_IDLE;
+        rests = let_idle(mailbox);
     if (rests) {
         mailbox->runners--;
         if (runner == &mailbox->runner)

@@ -34,6 +34,11 @@ static RAY_METHOD(counter, int64_t, pass_gate, (int64_t, nth))
     CHECK_AWAIT(gate, (int)nth);
     return self->n;
 }
+static RAY_METHOD(counter, void, open_gate, (int64_t, nth))
+{
+    (void)self;
+    atomic_store(&gate, (int)nth);
+}
 static RAY_METHOD(counter, ray_actor *, me)
 {
     (void)self;
@@ -187,6 +192,23 @@ static void max_concurrency(void)
         CHECK_INT(atomic_load(&most), at_once);
         ray_actor_release(actor);
     }
+    check_stop();
+}
+
+/* However alone the first one was when it was taken up. */
+static void a_call_waits_for_a_later_one(void)
+{
+    check_start(2);
+    ray_actor *actor = ray_actor_new_opts(RAY_WITH(ray_actor_options, .max_concurrency = 2), counter, 5);
+    CHECK_REF_OK(ray_actor_ready(actor));
+    for (int i = 1; i <= 20; i++) {
+        ray_ref *waits = ray_call(actor, counter_pass_gate, i);
+        CHECK_AWAIT(started, i);
+        check_sleep_ms(i % 3);
+        CHECK_REF_OK(ray_call(actor, counter_open_gate, i));
+        CHECK_REF_INT(waits, 5);
+    }
+    ray_actor_release(actor);
     check_stop();
 }
 
@@ -398,7 +420,7 @@ static void many_actors(void)
 
 CHECK_MAIN(CHECK_TEST(calls_in_order), CHECK_TEST(calls_wait_for_their_refs),
            CHECK_TEST(callers_do_not_wait_for_each_other), CHECK_TEST(constructor_waits_for_its_refs),
-           CHECK_TEST(one_call_at_a_time), CHECK_TEST(max_concurrency), CHECK_TEST(max_pending_calls),
-           CHECK_TEST(failing_calls), CHECK_TEST(methods_of_another_class), CHECK_TEST(handles_travel),
-           CHECK_TEST(method_streams), CHECK_TEST(actors_that_call_actors), CHECK_TEST(resources_for_life),
-           CHECK_TEST(many_actors))
+           CHECK_TEST(one_call_at_a_time), CHECK_TEST(max_concurrency), CHECK_TEST(a_call_waits_for_a_later_one),
+           CHECK_TEST(max_pending_calls), CHECK_TEST(failing_calls), CHECK_TEST(methods_of_another_class),
+           CHECK_TEST(handles_travel), CHECK_TEST(method_streams), CHECK_TEST(actors_that_call_actors),
+           CHECK_TEST(resources_for_life), CHECK_TEST(many_actors))

@@ -246,6 +246,39 @@ TEST_AROUND(mailbox, take_running, setup, teardown)
     cr_expect_eq(atomic_load(&num_destroyed), 5);
 }
 
+/* One call is under way, and nothing was left when it was taken: the next one has a runner all the same. */
+TEST_AROUND(mailbox, comes_while_one_is_under_way, setup, teardown)
+{
+    rayi_record *one, *two;
+    rayi_task *call[2];
+    uint32_t epoch;
+
+    rayi_mailbox_poke(self, mailbox, 2);
+    serve_all();
+    post(self, 0, 0, 0);
+    one = rayi_queue_take(self, RAYI_NEEDS_NONE);
+    cr_assert_not_null(one);
+    call[0] = rayi_mailbox_next(self, mailbox, &epoch);
+    cr_assert_eq((int)call[0]->head.size, 0);
+    cr_expect_null(rayi_queue_take(self, RAYI_NEEDS_NONE));
+    post(self, 0, 1, 0);
+    two = rayi_queue_take(self, RAYI_NEEDS_NONE);
+    cr_assert_not_null(two, "it waits for the end of the first");
+    call[1] = rayi_mailbox_next(self, mailbox, &epoch);
+    cr_assert_eq((int)call[1]->head.size, 1);
+    post(self, 0, 2, 0);
+    cr_expect_null(rayi_queue_take(self, RAYI_NEEDS_NONE)); /* no more than two at once */
+    for (int i = 0; i < 2; i++) {
+        cr_expect(rayi_mailbox_ran(mailbox, call[i], epoch, false));
+        rayi_record_unref(self, &call[i]->head);
+    }
+    next_index[0] = 2;
+    rayi_mailbox_serve(self, one);
+    rayi_mailbox_serve(self, two);
+    cr_expect(!serve_one(self));
+    cr_expect_eq(atomic_load(&num_served), 1);
+}
+
 /* A runner pauses with calls left, but not behind a poke that it has not answered. */
 TEST_AROUND(mailbox, pause, setup, teardown)
 {
@@ -357,6 +390,7 @@ TEST_AROUND(mailbox, parted_and_taken, setup, teardown)
         cr_expect(rayi_mailbox_part(mailbox, call[i], epoch));
         rayi_record_ref(&call[i]->head); /* as who is to end it has */
     }
+    serve_all(); /* a runner that the second one has called, and that finds no room */
     taken = rayi_mailbox_take_running(mailbox, even_again);
     cr_assert_eq(taken, call[1]);
     cr_expect(!(atomic_load(&taken->head.state) & (RAYI_TAKEN | RAYI_PARTED)));
