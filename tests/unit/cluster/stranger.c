@@ -132,7 +132,9 @@ static int do_job(rayi_node *node, void *arg)
 {
     const job *j = arg;
 
-    (void)node;
+    /* It is there as long as the test says so: its silence, while a busy machine keeps the test waiting, is not held
+     * against it. */
+    (void)rayi_members_heard(node->cluster->members, &it.id, it.incarnation, rayi_cluster_now());
     if (j->fn)
         j->fn(j->arg);
     return 0;

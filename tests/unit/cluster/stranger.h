@@ -19,6 +19,13 @@ bool stranger_start(void); /* a runtime that is a head; false: last error */
 int stranger_stop(void);   /* what ray_shutdown says */
 rayi_node *stranger_node(void);
 void stranger_on_loop(void (*fn)(void *arg), void *arg);
+/* Until the expression holds, which may be long on a busy machine. */
+#define STRANGER_AWAIT(expression)                                                                                     \
+    do {                                                                                                               \
+        int64_t until_ = rayi_now_ms() + 30000;                                                                        \
+        while (!(expression) && rayi_now_ms() < until_)                                                                \
+            rayi_nap_ms(1);                                                                                            \
+    } while (0)
 void stranger_settle(void); /* returns when the loop has done what was under way there */
 
 /* It joins; anew, if it was declared dead. is_near: its process is this one. False: it was refused. */

@@ -35,8 +35,7 @@ static void say(rayi_writer *writer)
 
 static void await_heard(enum rayi_between what, unsigned count)
 {
-    for (int tries = 0; stranger_heard(what) < count && tries < 1000; tries++)
-        rayi_nap_ms(1);
+    STRANGER_AWAIT(stranger_heard(what) >= count);
     cr_assert_eq(stranger_heard(what), count, "%u of %d", stranger_heard(what), (int)what);
 }
 
@@ -314,8 +313,7 @@ TEST_AROUND(groups, are_borrowed_until_their_owner_ends_them, begin, end)
     cr_expect_eq(stranger_heard(RAYI_BETWEEN_TASK), 0);
     say_news(&placed);
     cr_expect_eq(ray_get_timeout(ready, 10000, NULL), 0);
-    for (int tries = 0; stranger_heard(RAYI_BETWEEN_TASK) < 2 && tries < 1000; tries++)
-        rayi_nap_ms(1);
+    STRANGER_AWAIT(stranger_heard(RAYI_BETWEEN_TASK) >= 2);
     cr_expect_geq(stranger_heard(RAYI_BETWEEN_TASK), 2); /* one in each of the two, at least */
     say_news(&ended);
     for (uint32_t i = 0; i < TASKS; i++) {

@@ -73,10 +73,7 @@ TEST_AROUND(stranger, asks_when_an_actor_is_ready, begin, end)
         rayi_put_u64(&writer, id);
         say(RAYI_FRAME_REQUEST, &writer);
     }
-    for (int tries = 0; left > 0 && tries < 1000; tries++) {
-        rayi_nap_ms(1);
-        stranger_on_loop(count_hosted, &left);
-    }
+    STRANGER_AWAIT((stranger_on_loop(count_hosted, &left), left == 0));
     cr_expect_eq(left, 0);
     cr_expect_eq(stranger_rubbish(), 0);
     ray_actor_release(actor);
@@ -91,8 +88,7 @@ static void give(void *ref)
 
 static void await_completes(unsigned count)
 {
-    for (int tries = 0; stranger_heard(RAYI_BETWEEN_COMPLETE) < count && tries < 1000; tries++)
-        rayi_nap_ms(1);
+    STRANGER_AWAIT(stranger_heard(RAYI_BETWEEN_COMPLETE) >= count);
     stranger_settle();
     cr_assert_eq(stranger_heard(RAYI_BETWEEN_COMPLETE), count);
 }
@@ -333,16 +329,14 @@ TEST_AROUND(stranger, finds_that_its_task_does_not_go_on_to_another_node, begin,
     cr_expect_eq(hosted, 1);
     cr_expect_eq(stranger_heard(RAYI_BETWEEN_TASK), 0);
     say_cancel(1);
-    for (int tries = 0; stranger_heard(RAYI_BETWEEN_RESULT) == 0 && tries < 1000; tries++)
-        rayi_nap_ms(1);
+    STRANGER_AWAIT(stranger_heard(RAYI_BETWEEN_RESULT) > 0);
     cr_expect_eq(stranger_heard(RAYI_BETWEEN_RESULT), 1);
     cr_expect_eq(stranger_rubbish(), 0);
 }
 
 static void await_tasks(unsigned count)
 {
-    for (int tries = 0; stranger_heard(RAYI_BETWEEN_TASK) < count && tries < 2000; tries++)
-        rayi_nap_ms(1);
+    STRANGER_AWAIT(stranger_heard(RAYI_BETWEEN_TASK) >= count);
     stranger_settle();
     cr_assert_eq(stranger_heard(RAYI_BETWEEN_TASK), count);
 }
@@ -415,10 +409,7 @@ TEST_AROUND(stranger, hears_the_end_of_each_actor, begin, end)
         stranger_starve(0);
         say_end(number);
     }
-    for (int tries = 0; gone < ACTORS && tries < 1000; tries++) {
-        rayi_nap_ms(1);
-        gone = stranger_heard(RAYI_BETWEEN_ACTOR_GONE);
-    }
+    STRANGER_AWAIT((gone = stranger_heard(RAYI_BETWEEN_ACTOR_GONE)) >= ACTORS);
     cr_expect_eq(gone, ACTORS, "%u", gone);
 }
 
@@ -450,10 +441,7 @@ TEST_AROUND(stranger, is_not_blamed_for_what_was_lost, begin, end)
         say_actor_of(i, i + 1, 0);
         say_end(i + 1);
     }
-    for (int tries = 0; gone < TOLD && tries < 1000; tries++) {
-        rayi_nap_ms(1);
-        gone = stranger_heard(RAYI_BETWEEN_ACTOR_GONE);
-    }
+    STRANGER_AWAIT((gone = stranger_heard(RAYI_BETWEEN_ACTOR_GONE)) >= TOLD);
     cr_expect_eq(gone, TOLD, "%u", gone);
     say_task(1);
     cr_expect_eq(stranger_rubbish(), 0);
@@ -537,8 +525,7 @@ TEST_AROUND(stranger, is_broken_when_it_says_rubbish_twice, begin, end)
     bool broken = false;
 
     stranger_is_judged();
-    for (int tries = 0; stranger_heard(RAYI_BETWEEN_TASK) == 0 && tries < 1000; tries++)
-        rayi_nap_ms(1);
+    STRANGER_AWAIT(stranger_heard(RAYI_BETWEEN_TASK) > 0);
     stranger_say(RAYI_FRAME_MESSAGE, "?", 1);
     stranger_on_loop(is_broken, &broken);
     cr_expect_not(broken);
