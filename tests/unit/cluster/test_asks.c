@@ -227,17 +227,20 @@ TEST_AROUND(asks, given_up, setup, teardown)
 
     cr_expect_eq(rayi_asks_next_tick(&ends[ASKS].other->asks), INT64_MAX);
     cr_assert_eq(ask(&two, "two", 100000), 0);
+    int64_t first = rayi_now_ms();
     cr_assert_eq(ask(&one, "one", 50), 0);
     carry(ASKS);
+    cr_expect_geq(rayi_asks_next_tick(&ends[ASKS].other->asks), first + 50);
     cr_expect_leq(rayi_asks_next_tick(&ends[ASKS].other->asks), rayi_now_ms() + 50);
-    rayi_neighbour_asks_tick(ends[ASKS].other, rayi_now_ms() + 10);
+    rayi_neighbour_asks_tick(ends[ASKS].other, first + 10);
     cr_expect_eq(one.times, 0);
-    rayi_neighbour_asks_tick(ends[ASKS].other, rayi_now_ms() + 60);
+    int64_t second = rayi_now_ms();
+    rayi_neighbour_asks_tick(ends[ASKS].other, second + 60);
     cr_expect_eq(one.times, 1); /* and it has asked again */
     cr_expect_eq(one.code, 1);
     cr_expect_eq(two.code, 1);
     cr_expect_eq(open_questions(), 3);
-    cr_expect_gt(rayi_asks_next_tick(&ends[ASKS].other->asks), rayi_now_ms() + 500);
+    cr_expect_gt(rayi_asks_next_tick(&ends[ASKS].other->asks), second + 500);
     answer("late");
     carry(ANSWERS);
     cr_expect_eq(one.times, 1);
