@@ -21,6 +21,23 @@ RAY_REMOTE(int64_t, own_pid)
     return getpid();
 }
 
+RAY_REMOTE(int64_t, ask_pid, (const char *, resources))
+{
+    int64_t pid = -1;
+    ray_ref *ref = ray_remote_opts(RAY_WITH(ray_task_options, .resources = resources), own_pid);
+    if (ray_get(ref, &pid) < 0)
+        ray_fail("%s", ray_last_error()->message);
+    ray_release(ref);
+    return pid;
+}
+
+RAY_REMOTE(bool, stay, (const char *, path))
+{
+    while (access(path, F_OK) == 0)
+        usleep(1000);
+    return true;
+}
+
 RAY_REMOTE(ray_ref *, make, (int64_t, seed))
 {
     unsigned char *bytes = malloc(SIZE);

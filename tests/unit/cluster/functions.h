@@ -8,6 +8,8 @@ enum { SIZE = 9 << 20 };
 
 bool is_filled(ray_view v, int64_t seed); /* as make does */
 RAY_REMOTE_DECLARE(int64_t, own_pid);
+RAY_REMOTE_DECLARE(int64_t, ask_pid, (const char *, resources)); /* own_pid of where those are, asked from here */
+RAY_REMOTE_DECLARE(bool, stay, (const char *, path));            /* as long as there is such a file */
 RAY_REMOTE_DECLARE(ray_ref *, make, (int64_t, seed));
 /* Reads it once that process has ended. */
 RAY_REMOTE_DECLARE(bool, read_after, (ray_ref *, ref), (int64_t, pid), (int64_t, seed));

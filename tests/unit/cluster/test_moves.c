@@ -99,7 +99,7 @@ static void move_and_die(bool maps, bool was_read)
         setenv("RAY_MAP_NEIGHBOURS", "0", 1);
     join();
     pid_t owner = start_worker("CPU=1, a=1");
-    start_worker("CPU=1, b=1");
+    start_worker("CPU=2, b=1, c=1"); /* room for one more beside the reader */
     cr_assert_eq(ray_init(RAY_WITH(ray_config, .address = address, .no_key = true, .timeout_ms = 20000)), 0, "%s",
                  ray_last_error()->message);
     cr_assert_eq(get_int(ray_remote_opts(at("b=1"), own_pid)) > 0, true);
@@ -111,7 +111,10 @@ static void move_and_die(bool maps, bool was_read)
     }
     usleep(100000);
     cr_assert_eq(get_int(ray_remote_opts(at("a=1"), move_all)), 0);
-    usleep(100000); /* that it has moved is told without an answer */
+    /* That it has moved is told without an answer: by its owner, and by the driver, to those who have it from them.
+     * What either asks there after that is answered once it is known. */
+    cr_assert_gt(get_int(ray_remote_opts(at("a=1"), ask_pid, "c=1")), 0);
+    cr_assert_gt(get_int(ray_remote_opts(at("c=1"), own_pid)), 0);
     end(owner);
     for (int64_t i = 0; i < 2; i++) {
         cr_assert_eq(ray_get(refs[i], &v), 0, "%s", ray_last_error()->message);
@@ -191,6 +194,47 @@ Test(rubbish, ends_it_at_both_ends, .timeout = 120)
 
 /* ---- which nodes have the arguments ---- */
 
+/* As this node's table has it: all workers are alive, and have no CPU free, or all that they have. */
+static bool are_all(bool busy)
+{
+    ray_cluster *cluster = ray_cluster_get();
+    bool are = cluster != NULL;
+    for (size_t i = 0; are && i < cluster->num_nodes; i++) {
+        const ray_node *n = cluster->nodes[i];
+        if (n->is_head || n->is_driver)
+            continue;
+        are = n->state == RAY_NODE_ALIVE;
+        for (size_t j = 0; j < n->num_resources; j++)
+            if (strcmp(n->resources[j].name, "CPU") == 0)
+                are = are && n->resources[j].available == (busy ? 0 : n->resources[j].total);
+    }
+    ray_cluster_free(cluster);
+    return are;
+}
+
+static void await_all(bool busy)
+{
+    for (int tries = 0; !are_all(busy) && tries < 30000; tries++)
+        usleep(1000);
+    cr_assert(are_all(busy), "%s", busy ? "never busy" : "never free");
+}
+
+/* Both workers are free, and the table says so. It may say so before they were last busy, too: so both are made busy
+ * for as long as it takes to be told of it. */
+static void await_free(void)
+{
+    char path[] = "/tmp/moves-XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    ray_ref *one = ray_remote_opts(at("CPU=1, a=1"), stay, path), *two = ray_remote_opts(at("CPU=1, b=1"), stay, path);
+    await_all(true);
+    unlink(path);
+    cr_assert(ray_get(one, NULL) == 0 && ray_get(two, NULL) == 0, "%s", ray_last_error()->message);
+    ray_release(one), ray_release(two);
+    await_all(false);
+}
+
 /* A task runs where most of its bytes are, though others are as free. */
 Test(holders, draw_tasks, .timeout = 120)
 {
@@ -201,9 +245,9 @@ Test(holders, draw_tasks, .timeout = 120)
                  ray_last_error()->message);
     for (int i = 0; i < 3; i++) {
         ray_ref *a = made_at("a=1", 4), *b = made_at("b=1", 5), *c = made_at("b=1", 6), *d = made_at("a=1", 7);
-        usleep(600000); /* both have told that they are free again */
+        await_free();
         cr_assert_eq(get_int(ray_remote(where, b, c)), two);
-        usleep(600000);
+        await_free();
         cr_assert_eq(get_int(ray_remote(where, a, d)), one);
         ray_release(a), ray_release(b), ray_release(c), ray_release(d);
     }
