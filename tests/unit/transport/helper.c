@@ -141,8 +141,9 @@ void close_loop(void)
 void run_for(int64_t span_ms)
 {
     int64_t until = rayi_now_ms() + span_ms;
-    while (rayi_now_ms() < until)
+    do /* at least once, however late this thread is: a dial begins with the loop */
         uv_run(&loop, UV_RUN_ONCE);
+    while (rayi_now_ms() < until);
 }
 
 /* ---- ends ---- */

@@ -167,31 +167,57 @@ STRANGER_TEST(are_many)
     free_host(host);
 }
 
-/* 500 honest ones at once: all get in, none is driven out by the others. */
-STRANGER_TEST(are_honest_and_many)
+enum { HONEST = 500 };
+
+/* Until all are in, or one was driven out; the longest time for which the loop was away meanwhile. */
+static int64_t get_in(const link_host *host, const link_end *ends)
 {
-    enum { MANY = 500 };
-    static link_end ends[MANY];
-    link_host *host = make_one(0, 16);
-    rayi_transport *transport = make_transport(&key, 1);
-    for (int i = 0; i < MANY; i++)
-        CHECK_OK(rayi_link_dial(transport, rayi_listener_address(host->listener), NULL, 30000, &end_events, &ends[i],
-                                &ends[i].link));
-    size_t opened = 0;
-    for (int64_t until = rayi_now_ms() + 30000; opened < MANY && rayi_now_ms() < until;) {
+    int64_t before = rayi_now_ms(), until = before + 30000, longest = 0;
+    for (size_t opened = 0; opened < HONEST && host->num_strangers == 0 && before < until;) {
         uv_run(&loop, UV_RUN_ONCE);
+        int64_t now = rayi_now_ms();
+        longest = RAYI_MAX(longest, now - before);
+        before = now;
         cr_assert_leq(rayi_listener_strangers(host->listener), 16);
         opened = 0;
-        for (int i = 0; i < MANY; i++)
+        for (int i = 0; i < HONEST && host->num_strangers == 0; i++)
             opened += (size_t)is_open(&ends[i]);
     }
-    RUN_UNTIL(host->num_ends == MANY);
-    cr_assert_eq(host->num_strangers, 0);
-    for (int i = 0; i < MANY; i++)
-        CHECK_OK(rayi_link_send(host->ends[i].link, 1, "welcome", 7));
-    RUN_UNTIL(ends[MANY - 1].num_messages == 1 && ends[0].num_messages == 1);
+    return longest;
+}
+
+/* False: this thread was kept waiting for so long that one was late with its handshake, for all that its host knows. */
+static bool all_get_in(void)
+{
+    static link_end ends[HONEST];
+    link_host *host = make_one(0, 16);
+    rayi_transport *transport = make_transport(&key, 1);
+    memset(ends, 0, sizeof ends);
+    for (int i = 0; i < HONEST; i++)
+        CHECK_OK(rayi_link_dial(transport, rayi_listener_address(host->listener), NULL, 30000, &end_events, &ends[i],
+                                &ends[i].link));
+    int64_t longest = get_in(host, ends);
+    bool are_in = host->num_strangers == 0;
+    cr_assert(are_in || longest > 50, "%s; the loop was away for at most %d ms", host->words, (int)longest);
+    if (are_in) {
+        RUN_UNTIL(host->num_ends == HONEST);
+        for (int i = 0; i < HONEST; i++)
+            CHECK_OK(rayi_link_send(host->ends[i].link, 1, "welcome", 7));
+        RUN_UNTIL(ends[HONEST - 1].num_messages == 1 && ends[0].num_messages == 1);
+        cr_assert_eq(host->num_strangers, 0);
+    }
     close_transport(transport);
     free_host(host);
+    return are_in;
+}
+
+/* 500 honest ones at once: all get in, none is driven out by the others. Both ends are this one thread, so a moment
+ * in which it does not run makes them slow: such a round says nothing. */
+STRANGER_TEST(are_honest_and_many)
+{
+    int rounds = 1;
+    while (!all_get_in())
+        cr_assert_lt(rounds++, 20, "the machine is too busy");
 }
 
 /* Without descriptors it waits until there are some, and does not spin. */
