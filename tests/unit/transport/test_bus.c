@@ -30,15 +30,18 @@ BUS_TEST(transport_bus, publishing)
     RUN_UNTIL(members[0].asked > 0);
 }
 
-/* While a peer goes nothing is said, and nothing of it is lost. */
-BUS_TEST(transport_bus, hushed)
+/* What was said before is heard, and no hush is under way. */
+static void begin_hush(member *m)
 {
-    open_head(NULL);
-    member *m = add_member(0);
-    publish_until(has_heard, m);
-    survey_until(1, 1);
-    publish("before"); /* under way already, or not yet: heard in any case */
+    RUN_UNTIL(!rayi_bus_is_hushed(head.bus));
+    publish("before");
     RUN_UNTIL(strcmp(m->last, "before") == 0);
+}
+
+/* Two peers go, one after the other. False: the first hush was over before the second, since this thread was late. */
+static bool hush_twice(member *m)
+{
+    begin_hush(m);
     size_t heard = m->heard, asked = m->asked;
     int64_t start = rayi_now_ms();
     cr_assert_not(rayi_bus_is_hushed(head.bus));
@@ -47,20 +50,49 @@ BUS_TEST(transport_bus, hushed)
     publish("one");
     CHECK_OK(rayi_bus_survey(head.bus, 1, "how?", 4));
     run_for(50);
+    bool goes_on = rayi_bus_is_hushed(head.bus);
+    cr_assert(goes_on || rayi_now_ms() - start >= 98);
     rayi_bus_hush(head.bus); /* another one goes: it lasts from now */
     publish("two");
     RUN_UNTIL(m->heard > heard);
-    cr_assert_geq(rayi_now_ms() - start, 148, "timers may be a millisecond early");
+    cr_assert(!goes_on || rayi_now_ms() - start >= 148, "timers may be a millisecond early");
     RUN_UNTIL(m->heard == heard + 2 && m->asked == asked + 1);
     cr_assert_str_eq(m->last, "two");
     cr_assert_not(rayi_bus_is_hushed(head.bus));
-    start = rayi_now_ms();
-    do { /* peers go all the time */
+    return goes_on;
+}
+
+/* Peers go all the time. False: one hush was over before the next, since this thread was late. */
+static bool hush_always(member *m)
+{
+    begin_hush(m);
+    int64_t start = rayi_now_ms(), last = start, longest = 0;
+    do {
         rayi_bus_hush(head.bus);
+        int64_t now = rayi_now_ms();
+        longest = RAYI_MAX(longest, now - last);
+        last = now;
         publish("three");
         run_for(40);
     } while (strcmp(m->last, "three") != 0);
-    cr_assert_geq(rayi_now_ms() - start, 498);
+    int64_t end = rayi_now_ms();
+    longest = RAYI_MAX(longest, end - last);
+    cr_assert(end - start >= 498 || longest >= 90, "%d ms, at most %d between two", (int)(end - start), (int)longest);
+    return end - start >= 498;
+}
+
+/* While a peer goes nothing is said, and nothing of it is lost. */
+BUS_TEST(transport_bus, hushed)
+{
+    int rounds = 1;
+    open_head(NULL);
+    member *m = add_member(0);
+    publish_until(has_heard, m);
+    survey_until(1, 1);
+    while (!hush_twice(m))
+        cr_assert_lt(rounds++, 20, "the machine is too busy");
+    while (!hush_always(m))
+        cr_assert_lt(rounds++, 20, "the machine is too busy");
     rayi_bus_hush(head.bus); /* a close does not wait for it */
     publish("never");
 }
