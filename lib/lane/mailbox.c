@@ -4,9 +4,9 @@
  * whoever finds it IDLE has to schedule a runner. Runners, one for each call that may be under way, take the whole
  * stack (exchange, acquire), turn it round and append it to the queue `first`…`last`, all under the lock, which
  * submitters on this path never take. The inbox becomes IDLE again only by a compare-and-swap from empty, under the
- * lock: when a runner finds nothing to do, and when one takes the last call while more runners are allowed, since it
- * will not look before that call has ended. So a call is either seen by a runner or schedules one; a runner that finds
- * an inbox IDLE by another's doing has nothing to do either.
+ * lock: when a runner finds nothing to do, and when one takes the last call while more runners are allowed and all
+ * that there are are in calls, which they may not leave before a later call has done something. So a call is either
+ * seen by a runner or schedules one; a runner that finds an inbox IDLE by another's doing has nothing to do either.
  *
  * Order. Calls of one caller keep the order of submission. A call whose arguments are not done is held in its caller's
  * list, and so is every later call of that caller while that list is not empty; when arguments resolve, the head of
@@ -78,7 +78,7 @@ static rayi_record *new_runner(rayi_thread *thread, rayi_mailbox *mailbox)
     return runner;
 }
 
-/* Schedules a runner if one may be needed: what comes was put into an idle inbox. */
+/* Schedules a runner if one may be had: a call was put into an idle inbox, say. */
 static void schedule(rayi_thread *thread, rayi_mailbox *mailbox)
 {
     rayi_record *runner = NULL;
@@ -180,18 +180,11 @@ void rayi_mailbox_ready(rayi_thread *thread, rayi_mailbox *mailbox)
 
 void rayi_mailbox_poke(rayi_thread *thread, rayi_mailbox *mailbox, uint32_t allowed)
 {
-    uintptr_t idle = RAYI_IDLE;
-    bool needed;
-
     pthread_mutex_lock(&mailbox->lock);
     mailbox->allowed = allowed;
     mailbox->poked = true;
-    needed = mailbox->allowed > 0 && mailbox->runners == 0;
-    if (needed)
-        (void)atomic_compare_exchange_strong(&mailbox->inbox, &idle, 0);
     pthread_mutex_unlock(&mailbox->lock);
-    if (needed)
-        schedule(thread, mailbox);
+    schedule(thread, mailbox); /* those that there are may all be in calls */
 }
 
 /* Moves the inbox to the end of the queue; the lock is held. With a runner about, the inbox stays its to rest. */
@@ -280,8 +273,9 @@ rayi_task *rayi_mailbox_next(rayi_thread *thread, rayi_mailbox *mailbox, uint32_
         call->head.next = mailbox->running ? &mailbox->running->head : NULL;
         mailbox->running = call;
         mailbox->num_running++;
-        /* One more, now or as soon as a call comes: this runner will not look before this call has ended. */
-        if (mailbox->runners < mailbox->allowed && !full(mailbox) && (mailbox->first || !let_idle(mailbox)))
+        /* With all runners in calls, as this one is from here on, nobody would look at what is left, or comes. */
+        if (mailbox->runners <= mailbox->num_running && mailbox->runners < mailbox->allowed && !full(mailbox) &&
+            (mailbox->first || !let_idle(mailbox)))
             runner = new_runner(thread, mailbox);
     }
     pthread_mutex_unlock(&mailbox->lock);

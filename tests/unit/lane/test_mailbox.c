@@ -279,6 +279,35 @@ TEST_AROUND(mailbox, comes_while_one_is_under_way, setup, teardown)
     cr_expect_eq(atomic_load(&num_served), 1);
 }
 
+/* One runner sits in a call, the other has paused before calls that are left: a poke brings one back. */
+TEST_AROUND(mailbox, poked_while_one_is_under_way, setup, teardown)
+{
+    rayi_record *one, *two;
+    rayi_task *call;
+    uint32_t epoch;
+
+    rayi_mailbox_poke(self, mailbox, 2);
+    serve_all();
+    post(self, 0, 0, 0);
+    one = rayi_queue_take(self, RAYI_NEEDS_NONE);
+    call = rayi_mailbox_next(self, mailbox, &epoch);
+    cr_assert_not_null(call);
+    post(self, 0, 1, 0);
+    two = rayi_queue_take(self, RAYI_NEEDS_NONE);
+    cr_assert_not_null(two);
+    cr_expect(rayi_mailbox_pause(mailbox, two));
+    rayi_pool_free(self, two);
+    rayi_record_unref(self, &mailbox->runner);
+    rayi_mailbox_poke(self, mailbox, 2);
+    next_index[0] = 1;
+    cr_expect(serve_one(self), "the second waits for the end of the first");
+    cr_expect_eq(atomic_load(&num_served), 1);
+    cr_expect(rayi_mailbox_ran(mailbox, call, epoch, false));
+    rayi_record_unref(self, &call->head);
+    rayi_mailbox_serve(self, one);
+    serve_all();
+}
+
 /* A runner pauses with calls left, but not behind a poke that it has not answered. */
 TEST_AROUND(mailbox, pause, setup, teardown)
 {
