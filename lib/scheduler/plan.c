@@ -187,6 +187,14 @@ static int64_t slots_allowed(const rayi_scheduler *scheduler, standing side)
     RAYI_ASSERT(!"there are three sides of the lane");
 }
 
+/* What those that have resumed hold too much, as far as the lane is to come up with it: all it has if it does nothing
+ * with it, else until both sides have the same. */
+static int64_t overdrawn(const rayi_scheduler *scheduler)
+{
+    int64_t allowed = slots_allowed(scheduler, scheduler->lane.waiting ? BESIDE_LANE : BEFORE_LANE);
+    return RAYI_MIN(slots_for(-scheduler->stock.available[RAYI_CPU]), allowed);
+}
+
 /* `most` candidates lack nothing but `cpu` each: claims for as many as are allowed. False: not even for one. */
 static bool claim_cpu(plan *p, int64_t cpu, uint64_t most, int64_t allowed)
 {
@@ -396,7 +404,6 @@ void rayi_plan(rayi_scheduler *scheduler)
             serve_lane(&p);
         clear_reservations(&p);
     }
-    int64_t overdrawn = RAYI_MIN(slots_needed(&p, 0), (int64_t)scheduler->lane.held);
-    lane_ask(scheduler, RAYI_MAX(p.slots, overdrawn));
+    lane_ask(scheduler, RAYI_MAX(p.slots, overdrawn(scheduler)));
     scheduler->dirty = false;
 }

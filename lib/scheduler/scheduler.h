@@ -69,8 +69,8 @@ bool rayi_scheduler_remove(rayi_scheduler *scheduler, uint64_t id);
 void rayi_scheduler_finish(rayi_scheduler *scheduler, uint64_t id);
 /* A granted task waits in ray_get: it gives back its CPU, nothing else. */
 void rayi_scheduler_block(rayi_scheduler *scheduler, uint64_t id);
-/* It goes on: it has its CPU again at once, even if that makes less than nothing available; what the lane has of it is
- * asked back. */
+/* It goes on: it has its CPU again at once, even if that makes less than nothing available; what the lane does not need
+ * is asked back then, and, if it needs it, what it has beyond its half. */
 void rayi_scheduler_resume(rayi_scheduler *scheduler, uint64_t id);
 /* Somebody of this priority waits for it: raises, never lowers; nothing for what is granted or unknown. */
 int rayi_scheduler_inherit(rayi_scheduler *scheduler, uint64_t id, int32_t priority);

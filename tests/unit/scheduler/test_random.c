@@ -51,6 +51,7 @@ typedef struct model {
     group groups[GROUPS];
     uint64_t next_group;
     uint32_t lane, asked;
+    bool lane_waits;
     uint64_t granted, failures;
     bool resumed; /* since everything was fetched: what was decided before may overdraw the CPU */
 } model;
@@ -190,7 +191,7 @@ static void drain(model *m)
         on_action(m, &action);
     m->resumed = false;
     int64_t over = node_taken(m, 0) - m->total[0];
-    if (over > 0) /* by those that have resumed: the lane is to give back what it has of it */
+    if (over > 0 && !m->lane_waits) /* by those that have resumed: the lane is to give back what it has of it */
         cr_assert_geq(m->asked, RAYI_MIN(m->lane, (over + RAYI_RESOURCE_UNIT - 1) / RAYI_RESOURCE_UNIT));
 }
 
@@ -361,7 +362,8 @@ static void do_lane(model *m)
         m->lane -= n;
         rayi_scheduler_lane_returned(m->w.scheduler, n);
     } else {
-        rayi_scheduler_lane_waiting(m->w.scheduler, roll(&m->seed, 2));
+        m->lane_waits = roll(&m->seed, 2);
+        rayi_scheduler_lane_waiting(m->w.scheduler, m->lane_waits);
     }
 }
 
@@ -406,7 +408,8 @@ static void finish_all(model *m)
     for (int round = 0; anybody_waits(m) || round < 3; round++) {
         cr_assert_lt(round, 5000, "somebody starves");
         drain(m);
-        rayi_scheduler_lane_waiting(m->w.scheduler, round % 2);
+        m->lane_waits = round % 2;
+        rayi_scheduler_lane_waiting(m->w.scheduler, m->lane_waits);
         rayi_scheduler_lane_returned(m->w.scheduler, m->asked);
         m->lane -= m->asked;
         m->asked = 0;

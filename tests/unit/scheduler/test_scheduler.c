@@ -127,6 +127,33 @@ Test(scheduler, who_resumes_has_the_lanes_slots_asked_back)
     world_fini(&w);
 }
 
+/* But while it has tasks that wait it keeps its half. */
+Test(scheduler, who_resumes_leaves_the_lane_its_half)
+{
+    world w;
+    world_init(&w, "CPU=2", "", NULL);
+    TOLD(&w, "give 2");
+    rayi_scheduler_lane_waiting(w.scheduler, true);
+    SUBMIT(&w, 1, "CPU=1");
+    TOLD(&w, "ask 1");
+    rayi_scheduler_lane_returned(w.scheduler, 1);
+    TOLD(&w, "grant 1 CPU=1");
+    rayi_scheduler_block(w.scheduler, 1);
+    TOLD(&w, "give 1");
+    rayi_scheduler_resume(w.scheduler, 1);
+    TOLD(&w, "ask 1");
+    rayi_scheduler_lane_returned(w.scheduler, 1);
+    TOLD(&w, "");
+    SUBMIT_AS(&w, 2, "CPU=1", .priority = 1);
+    rayi_scheduler_block(w.scheduler, 1);
+    TOLD(&w, "grant 2 CPU=1");
+    rayi_scheduler_resume(w.scheduler, 1);
+    TOLD(&w, "");
+    rayi_scheduler_lane_waiting(w.scheduler, false);
+    TOLD(&w, "ask 1");
+    world_fini(&w);
+}
+
 Test(scheduler, a_blocked_task_lends_its_cpu_only)
 {
     world w;
