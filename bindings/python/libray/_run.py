@@ -185,7 +185,8 @@ def _leave(error):
 class _Watch:
     """A thread that looks, while tasks run, whether they are cancelled: every 50 ms, so not at all at short ones. What
     has no handle, a stream, it cannot ask: that looks itself, when it is woken by the signal. A signal may come just
-    before a call that sleeps, and is noticed after it: so it is sent until the task has heard, and not again."""
+    before a call that sleeps, and is noticed after it: so it is sent until the task has heard, and not again. A task
+    that waits for another one on the same thread hears when that has ended."""
 
     PERIOD_S = 0.05
 
@@ -219,6 +220,8 @@ class _Watch:
                 # With the interpreter's lock held from the look at job.later to the answer, it cannot end between.
                 if job.streams or (job.later and quick.ray_later_cancelled(job.later)):
                     self._cancel(job)
+                elif not job.later:  # it has ended, and a signal came in the middle of removing it
+                    self.jobs.discard(job)
 
     def _cancel(self, job):
         if job.task is not None:
@@ -236,7 +239,9 @@ _watch = None
 def _on_sigint(signum, frame):
     """Comes from _Watch, perhaps late: for a task that has ended meanwhile, or once more."""
     job = getattr(_thread, "job", None)
-    if job is not None and not job.reached and quick.ray_cancelled():
+    if job is None or job.reached:
+        return
+    if quick.ray_cancelled() if job.streams else job.later and quick.ray_later_cancelled(job.later):
         job.reached = True
         raise KeyboardInterrupt
 
@@ -324,6 +329,7 @@ def _run_stream(frame, digest, job):
     except BaseException as error:
         _fail(job, error)
     finally:
+        _thread.job = outer  # first: a signal that comes here is not for a task that has ended
         _watch.remove(job)
         _resume(outer)
 
