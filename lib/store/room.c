@@ -125,8 +125,8 @@ static void split(rayi_extent *extent, size_t num_pages, rayi_extent *node)
 static void absorb_right(rayi_room *room, rayi_extent *extent)
 {
     rayi_extent *gone = extent->right;
-    if (gone->num_pages > extent->num_pages)
-        extent->look = gone->look;
+    if (gone->num_pages > extent->num_pages || gone->look < extent->look)
+        extent->look = gone->look; /* room is taken from the left, and cooled from the right */
     extent->num_pages += gone->num_pages;
     extent->right = gone->right;
     if (gone->right)

@@ -17,7 +17,7 @@ struct rayi_extent {
     rayi_segment *segment;
     rayi_extent_state state;
     bool cold;     /* its pages were not there when it was taken */
-    uint32_t look; /* when it was freed, or the larger part of it: the store's look before that */
+    uint32_t look; /* the store's before it was freed; of two that became one, that of the larger, or older right one */
     size_t first_page, num_pages;
     rayi_extent *left, *right; /* neighbours in the segment */
     rayi_extent *prev, *next;  /* of the same class, or a list of evicted ones */

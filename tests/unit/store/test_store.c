@@ -410,6 +410,7 @@ Test(store, who_uses_its_room_again_and_again_does_not_lose_it)
     use_one_size(20 * MIB, 60 * MIB, false);
     use_one_size(100 * MIB, 60 * MIB, false);
     use_one_size(100 * MIB, MIB, false);
+    use_one_size(28 * MIB, 32 * MIB, false);
     use_one_size(80 * MIB, 100 * MIB, true);
 }
 
@@ -444,7 +445,9 @@ Test(store, nothing_is_left_behind)
         rayi_store_close(store);
     }
     cr_assert_eq(look_at_files().count, before.count);
-    cr_assert_eq(files_in("/dev/shm"), shm);
+    for (int i = 0; i < 200 && files_in("/dev/shm") > shm; i++) /* others of this machine may have some for a while */
+        rayi_nap_ms(50);
+    cr_assert_leq(files_in("/dev/shm"), shm);
 }
 
 Test(store, blocks_outlive_their_store)
