@@ -435,8 +435,8 @@ static size_t threads_of_others(void)
 #endif
 }
 
-/* nng 1.5 is never done with a connection that it closes between two reads of a message (lib/transport/bus_net.c): that
- * stays, shut down, or the closing of its socket waits for it, which is logged as bus.left. */
+/* Connections that nng is never done with stay, shut down, or the closing of its socket waits for them, which is logged
+ * as bus.left. */
 static void check_what_is_left(const check_test *test, size_t fds, size_t threads)
 {
     CHECK_INT(settled_threads(threads), threads);

@@ -6,6 +6,8 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+#include "descriptors.h"
+
 #include <ray/ray.h>
 #include <stdio.h>
 #include <string.h>
@@ -98,9 +100,6 @@ void check_sleep_ms(int64_t ms);
 /* Waits until *flag is at least value; fails after half a minute. */
 void check_await(const _Atomic int *flag, int value);
 #define CHECK_AWAIT(flag, value) check_await(&(flag), (value))
-size_t check_open_fds(void);
-size_t check_shut_sockets(void); /* of TCP, open, and shut down or never connected */
-void check_print_fds(void);      /* on stderr */
 size_t check_threads(void);
 size_t check_resident_kb(void);
 /* A factor for times and counts: 1, or more under a sanitizer. */
