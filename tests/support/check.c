@@ -34,15 +34,6 @@
 #endif
 #endif
 
-#ifdef CHECK_TSAN
-/* nng counts who holds a message with atomics that the sanitizer does not see; it sees its locks all the same. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-    return "ignore_noninstrumented_modules=1";
-}
-#endif
-
 #ifdef CHECK_ASAN
 void __sanitizer_purge_allocator(void); /* of a header that not all compilers bring */
 #endif

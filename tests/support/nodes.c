@@ -15,14 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* nng 1.5 forgets a message that it is about to send when its connection goes (issue 1713). The head holds back what it
- * would say then (lib/transport/bus_net.c), which a busy machine makes too short now and then. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:rayi_bus_message_new\n";
-}
-
 extern char **environ;
 
 enum { SOCKET = 3, MAX_NODES = 256, MAX_ALLOWED = 64, TEXT_SIZE = 256, START_MS = 20000, END_MS = 30000 };

@@ -11,20 +11,6 @@ member members[MOST];
 rayi_bus_secret secret;
 size_t descriptors;
 
-/* nng 1.5 forgets a message that it is about to send when its connection goes (issue 1713). */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:rayi_bus_message_new\n";
-}
-
-/* nng counts who holds a message with atomics that the sanitizer does not see; it sees its locks all the same. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-    return "ignore_noninstrumented_modules=1";
-}
-
 void on_closed(void *arg)
 {
     *(bool *)arg = true;
