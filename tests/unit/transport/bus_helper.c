@@ -9,7 +9,7 @@
 head_end head;
 member members[MOST];
 rayi_bus_secret secret;
-size_t descriptors;
+size_t descriptors, left_behind;
 
 void on_closed(void *arg)
 {
@@ -140,11 +140,12 @@ int nng_close(nng_socket socket)
     return real(socket);
 }
 
-/* The bus warns when nng did not close in time. */
+/* The bus warns when nng did not close in time, which it does not beside enough others. */
 static void on_log(void *arg, const ray_log_event *event)
 {
     (void)arg;
-    cr_assert(close_hangs && strcmp(event->event, "bus.left") == 0, "%s: %s", event->event, event->message);
+    cr_assert_eq(strcmp(event->event, "bus.left"), 0, "%s: %s", event->event, event->message);
+    left_behind++;
 }
 
 void open_bus_loop(void)
@@ -153,6 +154,7 @@ void open_bus_loop(void)
     warm_up();
     open_loop();
     descriptors = count_descriptors();
+    left_behind = 0;
     CHECK_OK(rayi_bus_secret_make(1, &secret));
 }
 
@@ -179,6 +181,7 @@ void close_bus_loop(void)
         RUN_UNTIL(head.closed);
     }
     cr_assert(all_closed());
+    RUN_UNTIL(left_behind == 0 || heap_blocks == 0);
     RUN_UNTIL(count_descriptors() <= descriptors + check_shut_sockets());
     settle_descriptors();
     cr_assert_geq(count_descriptors(), descriptors);

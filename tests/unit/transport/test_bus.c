@@ -307,6 +307,7 @@ BUS_TEST(transport_bus, a_close_that_hangs)
     close_head();
     close_member(m);
     RUN_UNTIL(head.closed && m->closed);
+    cr_assert_eq(left_behind, 2);
     cr_assert_gt(count_descriptors(), descriptors);
     close_hangs = false;
     rayi_error_settle_last();

@@ -265,7 +265,10 @@ BUS_TEST(transport_bus_hostile, too_many_peers)
     add_member(2);
     RUN_UNTIL(rayi_bus_dropped(head.bus, RAYI_BUS_REFUSED) >= 2);
     cr_assert_eq(members[2].heard, 0);
+    /* Not beside news: both ends are nng's of this process, and a receive that is cut in two holds it all up
+     * (doc/decisions/0019-bus.md). */
     close_member(&members[0]);
+    RUN_UNTIL(members[0].closed);
     publish_until(has_heard, &members[2]); /* now there is room */
 }
 
