@@ -1,6 +1,5 @@
 #include "helper.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,16 +159,6 @@ void finish(started *child)
         rayi_process_close(child->process, on_closed, child);
     cr_assert(run_until(has_closed, child, 5000), "the process is not closed");
     cr_assert_eq(child->num_closed, 1);
-}
-
-size_t count_descriptors(void)
-{
-    size_t count = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
 }
 
 bool is_alive(int64_t pid)

@@ -4,6 +4,7 @@
 
 #include "process/inside.h"
 
+#include "../../support/descriptors.h"
 #include "../around.h"
 
 #define CHECK_OK(call)                                                                                                 \
@@ -56,7 +57,6 @@ void finish(started *child); /* closes it and waits for that */
         finish(child_);                                                                                                \
     } while (0)
 
-size_t count_descriptors(void);
 bool is_alive(int64_t pid); /* and no zombie */
 char *make_folder(void);    /* a new one under /tmp; static */
 void remove_folder(const char *path);

@@ -85,7 +85,7 @@ FOLDER_TEST(opens_and_closes)
     rayi_folder *folder;
     struct stat status;
     char path[256], prefix[256];
-    size_t before = count_descriptors();
+    size_t before = check_open_fds();
     umask(0);
     CHECK_OK(open_one(&folder));
     snprintf(path, sizeof path, "%s", rayi_folder_path(folder));
@@ -95,7 +95,7 @@ FOLDER_TEST(opens_and_closes)
     cr_assert(put_in(path, "spill-1"));
     rayi_folder_close(folder, NULL);
     cr_assert_not(is_there(path));
-    cr_assert_eq(count_descriptors(), before);
+    cr_assert_eq(check_open_fds(), before);
     rayi_folder_close(NULL, NULL);
 }
 
@@ -233,12 +233,12 @@ static void check_refused(const char *path, int code, int reason)
 {
     rayi_folder *folder = NULL;
     char words[600];
-    size_t before = count_descriptors();
+    size_t before = check_open_fds();
     snprintf(words, sizeof words, CANNOT " %s: %s", path, strerror(reason));
     CHECK_FAILS(rayi_folder_open(path, PREFIX, CANNOT, &folder), code);
     cr_assert_str_eq(rayi_error_last_public()->message, words);
     cr_assert_null(folder);
-    cr_assert_eq(count_descriptors(), before);
+    cr_assert_eq(check_open_fds(), before);
 }
 
 FOLDER_TEST(says_what_cannot_be_made)

@@ -450,7 +450,7 @@ LOOP_TEST(process, out_of_descriptors)
     struct rlimit most, old;
     started child = {0};
     rayi_process_options options = options_of(&child, (const char *const[]){CHILD, "exit", "0", NULL});
-    size_t before = count_descriptors() - 3; /* ".", ".." and the list itself */
+    size_t before = check_open_fds();
     int r = -1, tries = 0;
     getrlimit(RLIMIT_NOFILE, &old);
     for (; r < 0 && tries < 30; tries++) {
@@ -479,7 +479,7 @@ LOOP_TEST(process, descriptors)
     char text[6] = "";
     listen_to_log();
     cr_assert_eq(pipe(pipes), 0);
-    before = count_descriptors();
+    before = check_open_fds();
     rayi_process_options options = options_of(&child, (const char *const[]){CHILD, "descriptors", NULL});
     options.fds = (const int[]){pipes[1], pipes[0], pipes[1]};
     options.num_fds = 3;
@@ -509,7 +509,7 @@ LOOP_TEST(process, descriptors)
     cr_assert_eq(read(low, text, 5), 5);
     cr_assert_str_eq(text, "hello");
     finish(&child);
-    cr_assert_eq(count_descriptors(), before);
+    cr_assert_eq(check_open_fds(), before);
     close(low);
     close(high);
     close(leaky);
@@ -555,18 +555,18 @@ LOOP_TEST(process, nothing_leaks)
 {
     started child = {0};
     RUN(&child, "lines", "10"); /* what is made once is made */
-    size_t before = count_descriptors();
+    size_t before = check_open_fds();
     for (int i = 0; i < 10; i++) {
         START(&child, i % 2 ? "crash" : "exit", "0");
         if (i % 3) {
             wait_end(&child);
-            cr_assert_leq(count_descriptors(), before + 5); /* pidfd, two pipes, the leash */
+            cr_assert_leq(check_open_fds(), before + 5); /* pidfd, two pipes, the leash */
         }
         finish(&child);
         check_not_started(RAY_ERR_LOAD, "/no/such/file", NULL, "no such file");
     }
     run_for(10);
-    cr_assert_eq(count_descriptors(), before);
+    cr_assert_eq(check_open_fds(), before);
 }
 
 static bool all_ended(void *arg)
@@ -580,7 +580,7 @@ static bool all_ended(void *arg)
 LOOP_TEST(process, two_hundred)
 {
     static started children[200];
-    size_t before = count_descriptors();
+    size_t before = check_open_fds();
     for (size_t i = 0; i < RAYI_COUNT_OF(children); i++) {
         char code[8];
         snprintf(code, sizeof code, "%zu", i);
@@ -590,6 +590,6 @@ LOOP_TEST(process, two_hundred)
     cr_assert(run_until(all_ended, children, 20000));
     for (size_t i = 0; i < RAYI_COUNT_OF(children); i++)
         cr_assert_eq(children[i].end.exit_code, (int)i);
-    cr_assert_eq(count_descriptors(), before);
+    cr_assert_eq(check_open_fds(), before);
     cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1);
 }

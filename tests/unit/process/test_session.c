@@ -76,7 +76,7 @@ SESSION_TEST(opens_and_closes)
 {
     rayi_session *session = NULL;
     char prefix[64];
-    size_t before = count_descriptors();
+    size_t before = check_open_fds();
     umask(0);
     CHECK_OK(rayi_session_open(base, &session));
     snprintf(prefix, sizeof prefix, "/s-%ld-", (long)getpid());
@@ -101,7 +101,7 @@ SESSION_TEST(opens_and_closes)
     rayi_session_close(session, false);
     cr_assert_not(exists(path, ""));
     cr_assert_eq(count_in(home), 0);
-    cr_assert_eq(count_descriptors(), before);
+    cr_assert_eq(check_open_fds(), before);
     free(path);
     rayi_session_close(NULL, true);
 }
@@ -423,7 +423,7 @@ static seen look_around(void)
 SESSION_TEST(announced)
 {
     rayi_session *session;
-    size_t before = count_descriptors();
+    size_t before = check_open_fds();
     cr_assert_eq(look_around().count, 0);
     cr_assert_not(exists(home, ""), "looking makes nothing");
     CHECK_OK(rayi_session_open(base, &session));
@@ -444,7 +444,7 @@ SESSION_TEST(announced)
     rayi_session_close(session, false);
     cr_assert_eq(look_around().count, 0);
     cr_assert_eq(count_in(home), 0);
-    cr_assert_eq(count_descriptors(), before);
+    cr_assert_eq(check_open_fds(), before);
 }
 
 SESSION_TEST(words_that_cannot_be_announced)

@@ -70,7 +70,7 @@ static void open_all(void)
 {
     open_loop(); /* libuv keeps some for the process */
     close_loop();
-    descriptors = count_descriptors();
+    descriptors = check_open_fds();
     open_loop();
     listen_to_log();
 }
@@ -80,7 +80,7 @@ static void close_all(void)
     if (template)
         close_template();
     close_loop();
-    cr_assert_eq(count_descriptors(), descriptors);
+    cr_assert_eq(check_open_fds(), descriptors);
 }
 
 #define TEMPLATE_TEST(name) TEST_AROUND(process_template, name, open_all, close_all)

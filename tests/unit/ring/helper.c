@@ -1,6 +1,5 @@
 #include "helper.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -55,17 +54,6 @@ bool wait_event_fd(int fd, int64_t deadline_ns)
     int count = poll(&one, 1, left > 0 ? (int)(left / MS) + 1 : 0);
     (void)read_event_fd(fd);
     return count != 0; /* a signal counts as a wake-up */
-}
-
-int count_open_files(void)
-{
-    int count = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    cr_assert_not_null(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
 }
 
 int count_maps(void)

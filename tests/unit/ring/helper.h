@@ -4,6 +4,7 @@
 
 #include "ring/inside.h"
 
+#include "../../support/descriptors.h"
 #include <criterion/criterion.h>
 
 #define KIB ((size_t)1024)
@@ -40,8 +41,7 @@ rayi_ring_memory *map_again(const rayi_channel *channel);
 int make_event_fd(void);
 uint64_t read_event_fd(int fd);                  /* what it counted, 0 if nothing; does not wait */
 bool wait_event_fd(int fd, int64_t deadline_ns); /* and reads it; false: deadline */
-int count_open_files(void);
-int count_maps(void); /* of channels, in this process */
+int count_maps(void);                            /* of channels, in this process */
 uint64_t next_random(uint64_t *state);
 void fill_bytes(void *bytes, size_t size, uint64_t seed);
 bool has_bytes(const void *bytes, size_t size, uint64_t seed);

@@ -45,14 +45,14 @@ Test(ring_channel, keeps_hot_words_on_lines_of_their_own)
 
 Test(ring_channel, leaves_nothing_behind)
 {
-    int files = count_open_files();
+    size_t files = check_open_fds();
     rayi_channel_free(NULL);
     for (int i = 0; i < 50; i++) {
         ends both = make_ends();
         send_bytes(both.node, 1, 1000, 1);
         free_ends(&both);
     }
-    cr_assert_eq(count_open_files(), files);
+    cr_assert_eq(check_open_fds(), files);
     cr_assert_eq(count_maps(), 0);
 }
 
@@ -118,7 +118,8 @@ Test(ring_channel, refuses_what_is_none)
     const off_t size = sizeof(rayi_ring_memory);
     ends both = make_ends();
     rayi_ring_stamp good = both.memory->stamp, bad;
-    int files = count_open_files(), maps = count_maps();
+    size_t files = check_open_fds();
+    int maps = count_maps();
 
     expect_memfd(size, SEALS, &good, 0, "a channel");
     expect_memfd(size, SEALS, NULL, RAY_ERR_CORRUPT, "zeros");
@@ -145,7 +146,7 @@ Test(ring_channel, refuses_what_is_none)
     expect_refused(fileno(plain), RAY_ERR_CORRUPT, "a file");
     close(null), close(pair[0]), close(pair[1]), fclose(plain);
 
-    cr_assert_eq(count_open_files(), files);
+    cr_assert_eq(check_open_fds(), files);
     cr_assert_eq(count_maps(), maps);
     free_ends(&both);
 }
@@ -165,7 +166,8 @@ Test(ring_channel, without_memory)
     rayi_memory none = *rayi_heap;
     rayi_channel *channel = NULL;
     ends both = make_ends();
-    int files = count_open_files(), maps = count_maps(), fd = dup(rayi_channel_fd(both.node));
+    size_t files = check_open_fds();
+    int maps = count_maps(), fd = dup(rayi_channel_fd(both.node));
     none.alloc = alloc_none;
     none.arg = &asked;
     cr_assert_eq(rayi_channel_new(&none, &channel), RAY_ERR_NO_MEMORY);
@@ -173,7 +175,7 @@ Test(ring_channel, without_memory)
     cr_assert_null(channel);
     cr_assert_eq(asked, 2);
     close(fd);
-    cr_assert_eq(count_open_files(), files);
+    cr_assert_eq(check_open_fds(), files);
     cr_assert_eq(count_maps(), maps);
     free_ends(&both);
 }
@@ -210,7 +212,7 @@ Test(ring_channel, where_the_system_refuses)
 {
     struct rlimit before, low;
     rayi_channel *channel = NULL;
-    int files = count_open_files();
+    size_t files = check_open_fds();
 
     getrlimit(RLIMIT_FSIZE, &before);
     low = before;
@@ -229,6 +231,6 @@ Test(ring_channel, where_the_system_refuses)
     setrlimit(RLIMIT_NOFILE, &before);
     cr_assert_eq(r, RAY_ERR_SYSTEM);
     cr_assert_null(channel);
-    cr_assert_eq(count_open_files(), files);
+    cr_assert_eq(check_open_fds(), files);
     cr_assert_eq(count_maps(), 0);
 }

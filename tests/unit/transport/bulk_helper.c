@@ -81,7 +81,7 @@ void begin_bulk(void)
     rayi_memory_install(&counted);
     bulk_key = key_of(1);
     start_pool();
-    descriptors = count_descriptors();
+    descriptors = check_open_fds();
     threads = count_threads();
     blocks = 0;
 }
@@ -92,7 +92,7 @@ void end_bulk(void)
     while (count_threads() > threads && rayi_now_ms() < until) /* a joined thread may be listed for a moment */
         rayi_nap_ms(1);
     cr_assert_eq(count_threads(), threads, "threads are left");
-    cr_assert_eq(count_descriptors(), descriptors, "descriptors are left");
+    cr_assert_eq(check_open_fds(), descriptors, "descriptors are left");
     rayi_error_settle_last();
     cr_assert_eq(blocks, 0, "%ld blocks of memory are left", (long)blocks);
 }

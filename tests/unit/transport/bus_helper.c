@@ -1,7 +1,5 @@
 #include "bus_helper.h"
 
-#include "../../support/descriptors.h"
-
 #include <dlfcn.h>
 #include <nng/nng.h>
 #include <sys/stat.h>
@@ -88,11 +86,11 @@ rayi_bus_head_options head_options(void)
 /* nng closes some descriptors a moment after it said so. */
 static void settle_descriptors(void)
 {
-    size_t before, now = count_descriptors();
+    size_t before, now = check_open_fds();
     do {
         before = now;
         rayi_nap_ms(50);
-        now = count_descriptors();
+        now = check_open_fds();
     } while (now != before);
 }
 
@@ -153,7 +151,7 @@ void open_bus_loop(void)
     rayi_log_install(on_log, NULL, RAY_LOG_WARNING);
     warm_up();
     open_loop();
-    descriptors = count_descriptors();
+    descriptors = check_open_fds();
     left_behind = 0;
     CHECK_OK(rayi_bus_secret_make(1, &secret));
 }
@@ -182,10 +180,10 @@ void close_bus_loop(void)
     }
     cr_assert(all_closed());
     RUN_UNTIL(left_behind == 0 || heap_blocks == 0);
-    RUN_UNTIL(count_descriptors() <= descriptors + check_shut_sockets());
+    RUN_UNTIL(check_open_fds() <= descriptors + check_shut_sockets());
     settle_descriptors();
-    cr_assert_geq(count_descriptors(), descriptors);
-    descriptors = RAYI_MIN(count_descriptors(), descriptors + check_shut_sockets()); /* these are nng's */
+    cr_assert_geq(check_open_fds(), descriptors);
+    descriptors = RAYI_MIN(check_open_fds(), descriptors + check_shut_sockets()); /* these are nng's */
     close_loop();
 }
 

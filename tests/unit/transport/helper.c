@@ -1,7 +1,6 @@
 #include "helper.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <malloc.h>
 #include <poll.h>
@@ -41,16 +40,6 @@ rayi_key key_of(uint8_t number)
 {
     rayi_key key = {.bytes = {number}, .id = {number}};
     return key;
-}
-
-size_t count_descriptors(void)
-{
-    size_t count = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
 }
 
 /* ---- the heap ---- */
@@ -124,13 +113,13 @@ void open_loop(void)
     uv_timer_init(&loop, &pulse);
     uv_timer_start(&pulse, on_pulse, 5, 5);
     uv_run(&loop, UV_RUN_NOWAIT); /* opens what it needs */
-    descriptors = count_descriptors();
+    descriptors = check_open_fds();
 }
 
 void close_loop(void)
 {
     uv_timer_stop(&pulse);
-    cr_assert_eq(count_descriptors(), descriptors, "descriptors are left");
+    cr_assert_eq(check_open_fds(), descriptors, "descriptors are left");
     uv_close((uv_handle_t *)&pulse, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
     cr_assert_eq(uv_loop_close(&loop), 0, "handles are left in the loop");

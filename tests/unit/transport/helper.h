@@ -4,6 +4,7 @@
 
 #include "transport/inside.h"
 
+#include "../../support/descriptors.h"
 #include "../around.h"
 #include <stdatomic.h>
 #include <stdio.h>
@@ -40,7 +41,6 @@ uint64_t next_random(uint64_t *state);
 void fill(void *bytes, size_t size, uint64_t seed);
 bool is_filled(const void *bytes, size_t size, uint64_t seed);
 rayi_key key_of(uint8_t number);
-size_t count_descriptors(void);
 
 /* ---- the process-wide heap, counted ---- */
 

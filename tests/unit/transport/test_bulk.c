@@ -372,14 +372,14 @@ BULK_TEST(bulk, idle_connections_are_closed)
               *to = make_node(true, &(rayi_bulk_options){.chunk_bytes = BULK_CHUNK, .idle_ms = 2000});
     uint8_t bytes[100];
     add_thing(from, 1, 100);
-    size_t before = count_descriptors();
+    size_t before = check_open_fds();
     CHECK_OK(fetch_one(to, rayi_bulk_address(from->bulk), 1, bytes, 100));
-    cr_assert_eq(count_descriptors(), before + 2);
+    cr_assert_eq(check_open_fds(), before + 2);
     CHECK_OK(fetch_one(to, rayi_bulk_address(from->bulk), 1, bytes, 100));
-    cr_assert_eq(count_descriptors(), before + 2);
-    for (int64_t until = rayi_now_ms() + 30000; count_descriptors() > before && rayi_now_ms() < until;)
+    cr_assert_eq(check_open_fds(), before + 2);
+    for (int64_t until = rayi_now_ms() + 30000; check_open_fds() > before && rayi_now_ms() < until;)
         rayi_nap_ms(5);
-    cr_assert_eq(count_descriptors(), before);
+    cr_assert_eq(check_open_fds(), before);
     CHECK_OK(fetch_one(to, rayi_bulk_address(from->bulk), 1, bytes, 100));
     free_node(to);
     free_node(from);
