@@ -310,6 +310,4 @@ BUS_TEST(transport_bus, a_close_that_hangs)
     cr_assert_eq(left_behind, 2);
     cr_assert_gt(check_open_fds(), descriptors);
     close_hangs = false;
-    rayi_error_settle_last();
-    RUN_UNTIL(heap_blocks == 0);
 }
