@@ -12,7 +12,7 @@ rayi_key bulk_key;
 
 atomic_long bulk_fails_in;
 static atomic_long blocks;
-static size_t descriptors, threads;
+static size_t threads;
 
 static bool fails(void)
 {

@@ -7,7 +7,7 @@
 head_end head;
 member members[MOST];
 rayi_bus_secret secret;
-size_t descriptors, left_behind;
+size_t left_behind;
 
 void on_closed(void *arg)
 {
@@ -154,7 +154,6 @@ void open_bus_loop(void)
     count_heap();
     warm_up();
     open_loop();
-    descriptors = check_open_fds();
     left_behind = 0;
     CHECK_OK(rayi_bus_secret_make(1, &secret));
 }
@@ -184,10 +183,8 @@ void close_bus_loop(void)
     cr_assert(all_closed());
     rayi_error_settle_last();
     RUN_UNTIL(left_behind == 0 || heap_blocks == 0);
-    RUN_UNTIL(check_open_fds() <= descriptors + check_shut_sockets());
+    RUN_UNTIL(check_open_fds() == descriptors);
     settle_descriptors();
-    cr_assert_geq(check_open_fds(), descriptors);
-    descriptors = RAYI_MIN(check_open_fds(), descriptors + check_shut_sockets()); /* these are nng's */
     close_loop();
 }
 

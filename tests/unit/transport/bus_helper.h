@@ -33,7 +33,6 @@ typedef struct head_end {
 extern head_end head;
 extern member members[MOST];
 extern rayi_bus_secret secret; /* of the head */
-extern size_t descriptors;     /* that were open before */
 extern size_t left_behind;     /* ends that were over before nng had closed */
 extern const rayi_bus_events node_events;
 extern atomic_bool close_hangs; /* nng_close waits while it is set */

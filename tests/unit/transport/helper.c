@@ -98,7 +98,7 @@ void count_heap(void)
 
 uv_loop_t loop;
 static uv_timer_t pulse; /* so that waiting looks at its condition */
-static size_t descriptors;
+size_t descriptors;
 
 static void on_pulse(uv_timer_t *timer)
 {

@@ -51,6 +51,7 @@ void count_heap(void);     /* before anything is allocated */
 /* ---- the loop ---- */
 
 extern uv_loop_t loop;
+extern size_t descriptors; /* that were open before the test */
 
 void open_loop(void);  /* counts the heap, too */
 void close_loop(void); /* asserts that no handle, no descriptor and no memory is left */
